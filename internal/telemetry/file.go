@@ -1,0 +1,185 @@
+package telemetry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// The file batcher holds at most (filePredecessors+1) * fileLimit bytes of spans,
+// and one batch more: ENDPOINT, ENDPOINT.1, ENDPOINT.2, ENDPOINT.3.
+const (
+	fileLimit        = 16 << 20
+	filePredecessors = 3
+)
+
+// fileExporter writes spans as lines of JSON, the form of the SDK's stdouttrace,
+// a batch at a time.
+type fileExporter struct {
+	encoder *stdouttrace.Exporter
+	file    *spanFile
+
+	mu    sync.Mutex // of batch
+	batch bytes.Buffer
+}
+
+func newFileExporter(path string, limit int64, predecessors int) (*fileExporter, error) {
+	file, err := openSpanFile(path, limit, predecessors)
+	if err != nil {
+		return nil, fmt.Errorf("Telemetry.Endpoint: cannot write to %q: %w", path, err)
+	}
+	e := &fileExporter{file: file}
+	if e.encoder, err = stdouttrace.New(stdouttrace.WithWriter(&e.batch)); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *fileExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.batch.Reset()
+	if err := e.encoder.ExportSpans(ctx, spans); err != nil {
+		return err
+	}
+	_, err := e.file.Write(e.batch.Bytes())
+	if err != nil {
+		return fmt.Errorf("spans to file: %w", err)
+	}
+	return nil
+}
+
+func (e *fileExporter) Shutdown(ctx context.Context) error {
+	return errors.Join(e.encoder.Shutdown(ctx), e.file.Close())
+}
+
+// spanFile is a file which is appended to in whole lines and rotated at a limit.
+// Other processes may read it at any time. A second writer of the same path is
+// tolerated (both append, and each follows the other's rotation), but every
+// process should have a path of its own.
+type spanFile struct {
+	path         string
+	limit        int64
+	predecessors int
+
+	mu   sync.Mutex
+	file *os.File // nil after Close, or when the last attempt to open it failed
+	torn bool     // the file does not end with a line's end
+	shut bool
+}
+
+func openSpanFile(path string, limit int64, predecessors int) (*spanFile, error) {
+	f := &spanFile{path: path, limit: limit, predecessors: predecessors}
+	if err := f.open(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Write appends whole lines with one call to the system, so that a reader and a
+// crash find them whole.
+func (f *spanFile) Write(lines []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shut {
+		return 0, os.ErrClosed
+	}
+	if err := f.prepare(int64(len(lines))); err != nil {
+		return 0, err
+	}
+	if f.torn {
+		lines = append([]byte{'\n'}, lines...)
+	}
+	n, err := f.file.Write(lines)
+	if n > 0 {
+		f.torn = lines[n-1] != '\n'
+	}
+	return n, err
+}
+
+// prepare makes sure that the open file is the one at the path and has room.
+func (f *spanFile) prepare(size int64) error {
+	now, err := os.Stat(f.path)
+	if err == nil && now.Size() > 0 && now.Size()+size > f.limit {
+		if err := f.rotate(); err != nil {
+			return err
+		}
+		return f.open()
+	}
+	if f.file != nil && err == nil {
+		if opened, err := f.file.Stat(); err == nil && os.SameFile(opened, now) {
+			return nil
+		}
+	}
+	return f.open() // the file was removed or rotated from outside
+}
+
+// rotate renames the file to its first predecessor, that one to the second, and
+// so on; the last is overwritten.
+func (f *spanFile) rotate() error {
+	f.closeFile()
+	for i := f.predecessors - 1; i > 0; i-- {
+		err := os.Rename(fmt.Sprintf("%s.%d", f.path, i), fmt.Sprintf("%s.%d", f.path, i+1))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	err := os.Rename(f.path, f.path+".1")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // another writer was quicker
+	}
+	return err
+}
+
+// open opens the file at the path to append to it. Spans tell what users do, so
+// the file is for its owner alone.
+func (f *spanFile) open() error {
+	f.closeFile()
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o750); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	f.file = file
+	f.torn = endsInsideLine(file)
+	return nil
+}
+
+// endsInsideLine says whether whoever wrote the file before was stopped in the
+// middle of a line.
+func endsInsideLine(file *os.File) bool {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return false
+	}
+	last := make([]byte, 1)
+	_, err = file.ReadAt(last, size-1)
+	return err == nil && last[0] != '\n'
+}
+
+func (f *spanFile) closeFile() {
+	if f.file != nil {
+		_ = f.file.Close()
+		f.file = nil
+	}
+}
+
+// Close closes the file. What was written stays.
+func (f *spanFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shut = true
+	f.closeFile()
+	return nil
+}

@@ -1,0 +1,240 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// processor is the one SpanProcessor the provider ever has. It hands spans to the
+// current pipeline, which can be exchanged at any time: the SDK's own way, to
+// unregister one and register another, holds the provider's lock while the old
+// exporter drains and loses the spans that end in between.
+//
+// OnEnd never blocks.
+type processor struct {
+	current atomic.Pointer[pipeline] // nil: nothing is exported
+	stopped atomic.Bool
+	counts  *counts
+}
+
+var _ sdktrace.SpanProcessor = (*processor)(nil)
+
+// OnStart does nothing.
+func (p *processor) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+
+// OnEnd queues a sampled span for export.
+func (p *processor) OnEnd(span sdktrace.ReadOnlySpan) {
+	if !span.SpanContext().IsSampled() {
+		return
+	}
+	for {
+		pipe := p.current.Load()
+		if pipe == nil {
+			if p.stopped.Load() {
+				p.counts.dropped[dropStopped].Add(1)
+			}
+			return
+		}
+		if pipe.acquire() {
+			pipe.onEnd(span)
+			pipe.release()
+			return
+		}
+		// It was exchanged since: the pointer holds its successor by now.
+	}
+}
+
+// ForceFlush exports what has ended by now.
+func (p *processor) ForceFlush(ctx context.Context) error {
+	pipe := p.current.Load()
+	if pipe == nil {
+		return nil
+	}
+	return pipe.flush(ctx)
+}
+
+// Shutdown drains the current pipeline, at most until ctx ends. Spans that end
+// after it are counted as dropped. A second call does nothing.
+func (p *processor) Shutdown(ctx context.Context) error {
+	if p.current.Load() != nil {
+		p.stopped.Store(true)
+	}
+	pipe := p.current.Swap(nil)
+	if pipe == nil {
+		return nil
+	}
+	return pipe.close(ctx)
+}
+
+// pipeline is a bounded queue before a batch processor before an exporter.
+//
+// The SDK's batch processor does not tell what it drops, and a span that comes
+// while it shuts down can get lost without a trace. So the bound is kept here,
+// one queue's length before the SDK's, and whoever hands in a span holds a
+// reference: close begins only when all have let go.
+type pipeline struct {
+	batches sdktrace.SpanProcessor
+	export  *exporter
+	limit   int64 // spans that may wait or be on their way
+	counts  *counts
+
+	refs     atomic.Int64  // the owner's and one for each OnEnd under way; 0 is final
+	idle     chan struct{} // closed when refs reaches 0
+	flushing chan struct{} // holds one token: the SDK queues a marker for each flush
+}
+
+// newPipeline starts a pipeline; close ends it. delay is how long a batch may wait
+// to be filled, 0 for the SDK's default. Spans that cannot be delivered before a
+// close ends go to leftover, one after the other.
+func newPipeline(inner sdktrace.SpanExporter, limit int, delay time.Duration, counts *counts, leftover func(sdktrace.ReadOnlySpan)) *pipeline {
+	p := &pipeline{
+		limit:    int64(limit),
+		counts:   counts,
+		idle:     make(chan struct{}),
+		flushing: make(chan struct{}, 1),
+	}
+	p.refs.Store(1)
+	p.export = newCountingExporter(inner, counts, leftover)
+	opts := []sdktrace.BatchSpanProcessorOption{
+		sdktrace.WithMaxQueueSize(limit + 1), // room for a flush's marker
+		sdktrace.WithMaxExportBatchSize(min(limit, sdktrace.DefaultMaxExportBatchSize)),
+	}
+	if delay > 0 {
+		opts = append(opts, sdktrace.WithBatchTimeout(delay))
+	}
+	p.batches = sdktrace.NewBatchSpanProcessor(p.export, opts...)
+	return p
+}
+
+// acquire takes a reference; false when the pipeline is closing.
+func (p *pipeline) acquire() bool {
+	for {
+		n := p.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if p.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (p *pipeline) release() {
+	if p.refs.Add(-1) == 0 {
+		close(p.idle)
+	}
+}
+
+// onEnd queues a span or, when the queue is full, drops and counts it. The caller
+// holds a reference.
+func (p *pipeline) onEnd(span sdktrace.ReadOnlySpan) {
+	if p.export.pending.Add(1) > p.limit {
+		p.export.pending.Add(-1)
+		p.counts.dropped[dropQueueFull].Add(1)
+		return
+	}
+	p.batches.OnEnd(span)
+}
+
+func (p *pipeline) flush(ctx context.Context) error {
+	select {
+	case p.flushing <- struct{}{}:
+		defer func() { <-p.flushing }()
+		return p.batches.ForceFlush(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// abandonGrace is how long close waits, once its time is up, for an exporter to
+// notice.
+const abandonGrace = 200 * time.Millisecond
+
+// errUndelivered says that an exporter could not deliver all it held before its
+// time was up.
+var errUndelivered = errors.New("spans were not exported in time")
+
+// close exports what is queued, at most until ctx ends, and closes the exporter.
+// It must be called once, after the pipeline is current no more.
+func (p *pipeline) close(ctx context.Context) error {
+	p.release()
+	<-p.idle // never long: OnEnd does not block
+
+	stop := context.AfterFunc(ctx, p.export.abandon)
+	defer stop()
+	err := p.batches.Shutdown(ctx)
+	if ctx.Err() == nil {
+		return err
+	}
+
+	// The time is up. The SDK's goroutine now finds each export cancelled at once.
+	p.export.abandon()
+	grace := time.NewTimer(abandonGrace)
+	defer grace.Stop()
+	select {
+	case <-p.export.closed:
+	case <-grace.C:
+		err = errors.Join(err, errors.New("the exporter does not stop"))
+	}
+	return fmt.Errorf("%w: %w", errUndelivered, err)
+}
+
+// depth is how many spans wait or are on their way.
+func (p *pipeline) depth() int64 { return p.export.pending.Load() }
+
+// exporter counts what becomes of spans, and can be told to give up.
+type exporter struct {
+	inner    sdktrace.SpanExporter
+	counts   *counts
+	leftover func(sdktrace.ReadOnlySpan)
+
+	pending   atomic.Int64 // spans accepted and not yet exported or given up
+	abandoned context.Context
+	abandon   context.CancelFunc
+	closed    chan struct{} // closed when the inner exporter is shut down
+}
+
+func newCountingExporter(inner sdktrace.SpanExporter, counts *counts, leftover func(sdktrace.ReadOnlySpan)) *exporter {
+	e := &exporter{inner: inner, counts: counts, leftover: leftover, closed: make(chan struct{})}
+	e.abandoned, e.abandon = context.WithCancel(context.Background())
+	return e
+}
+
+// ExportSpans exports a batch. Once abandoned it passes the batch on to leftover
+// instead.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	defer e.pending.Add(-int64(len(spans)))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.abandoned, cancel)()
+
+	err := e.abandoned.Err()
+	if err == nil {
+		err = e.inner.ExportSpans(ctx, spans)
+	}
+	switch {
+	case err == nil:
+		e.counts.exported.Add(uint64(len(spans)))
+		return nil
+	case e.abandoned.Err() != nil:
+		for _, span := range spans {
+			e.leftover(span)
+		}
+		return nil
+	}
+	e.counts.failures.Add(1)
+	e.counts.dropped[dropExportFailed].Add(uint64(len(spans)))
+	return err
+}
+
+// Shutdown is called once, by the batch processor, after the last batch.
+func (e *exporter) Shutdown(ctx context.Context) error {
+	defer close(e.closed)
+	defer e.abandon()
+	return e.inner.Shutdown(ctx)
+}
