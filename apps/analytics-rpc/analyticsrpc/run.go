@@ -1,0 +1,123 @@
+// Package analyticsrpc is the service analytics-rpc: it answers zRPC calls about clicks from the store's rollups.
+package analyticsrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	// Statistics are by the caller's time zone; images need not hold the database.
+	_ "time/tzdata"
+
+	"github.com/zeromicro/go-zero/core/logx"
+	"github.com/zeromicro/go-zero/core/proc"
+
+	"github.com/linktrail/linktrail/apps/analytics-rpc/internal/config"
+	"github.com/linktrail/linktrail/apps/analytics-rpc/internal/svc"
+	"github.com/linktrail/linktrail/internal/ops"
+	"github.com/linktrail/linktrail/internal/store"
+	"github.com/linktrail/linktrail/internal/telemetry"
+)
+
+// Run serves until ctx ends, then answers what is in flight, flushes spans and returns nil. A configuration that is
+// wrong, a port that is taken and a store that is not migrated are errors at the start. go-zero's state is the
+// process's: run it once at a time.
+func Run(ctx context.Context, configFile string) (err error) {
+	// go-zero would end the process on its own 5.5 s after a signal: long after our drain is soon enough.
+	proc.Setup(proc.ShutdownConf{WrapUpTime: time.Hour, WaitTime: 2 * time.Hour})
+
+	traces, err := telemetry.Load(configFile, telemetry.UseEnv())
+	if err != nil {
+		return err
+	}
+	c, err := config.Load(configFile)
+	if err != nil {
+		return err
+	}
+	proc.Setup(c.Shutdown)
+	if err := logx.SetUp(c.Log); err != nil {
+		return fmt.Errorf("Log: %w", err)
+	}
+
+	s := &service{config: c}
+	err = s.wire(ctx, traces)
+	if err == nil {
+		err = s.serve(ctx)
+	}
+	return errors.Join(err, s.drain())
+}
+
+// service is what wire makes, serve starts and drain ends.
+type service struct {
+	config    config.Config
+	telemetry *telemetry.Provider
+	ops       *ops.Server
+	store     store.Store
+	rpc       *rpcServer
+	opsDone   chan error
+}
+
+func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error) {
+	if s.telemetry, err = telemetry.Start(traces); err != nil {
+		return err
+	}
+	s.ops = ops.New(s.config.Ops)
+	s.telemetry.Register(s.ops.Registry())
+	if s.store, err = store.Open(ctx, s.config.Store); err != nil {
+		return err
+	}
+	if s.rpc, err = newRPCServer(s.config.RpcServerConf, &svc.ServiceContext{Clicks: s.store}); err != nil {
+		return err
+	}
+	s.ops.Ready("store", ops.Once(s.store.Ping))
+	s.ops.Ready("rpc", s.rpc.ready)
+	return nil
+}
+
+// serve returns nil when ctx has ended, and an error when a listener could not start or failed.
+func (s *service) serve(ctx context.Context) error {
+	if err := s.ops.Listen(); err != nil {
+		return err
+	}
+	s.opsDone = make(chan error, 1)
+	go func() { s.opsDone <- s.ops.Serve() }()
+	s.rpc.start()
+
+	select {
+	case <-ctx.Done():
+		logx.Info("stopping")
+		return nil
+	case <-s.rpc.done:
+		return s.rpc.err
+	case err := <-s.opsDone:
+		s.opsDone = nil
+		return err
+	}
+}
+
+// drain ends whatever there is, in the order in which one part needs the other, within the drain deadline.
+func (s *service) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Drain)
+	defer cancel()
+	var errs []error
+	if s.ops != nil {
+		s.ops.Drain()
+	}
+	if s.rpc != nil {
+		errs = append(errs, s.rpc.shutdown(ctx))
+	}
+	if s.telemetry != nil {
+		errs = append(errs, s.telemetry.Shutdown(ctx))
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.ops != nil {
+		errs = append(errs, s.ops.Shutdown(ctx))
+	}
+	if s.opsDone != nil {
+		errs = append(errs, <-s.opsDone)
+	}
+	return errors.Join(errs...)
+}
