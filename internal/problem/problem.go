@@ -11,9 +11,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/zeromicro/go-zero/core/logc"
+	"github.com/zeromicro/go-zero/core/logx"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/link"
+	"github.com/linktrail/linktrail/internal/outage"
 )
 
 // ContentType is the media type of a problem (RFC 9457, 3).
@@ -33,21 +36,45 @@ type Problem struct {
 	TraceID string `json:"trace_id,omitempty"`
 }
 
-// New returns a problem of a status, which must be one that net/http knows.
+// New returns a problem of a status.
 func New(status int, detail string) Problem {
-	return Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+	title := http.StatusText(status)
+	if status == StatusClientClosedRequest {
+		title = "Client Closed Request"
+	}
+	return Problem{Type: "about:blank", Title: title, Status: status, Detail: detail}
 }
 
-// FromError returns the problem of a *link.Error in err's chain. Any other error is a 500 that says nothing of it; a
-// fault of linktrail's own kinds (unavailable) is a 503 with its message.
+// StatusClientClosedRequest is answered to a caller who has gone; it is nginx's, for logs and metrics.
+const StatusClientClosedRequest = 499
+
+// FromError returns the problem of a *link.Error in err's chain. An outage of something that linktrail depends on is a
+// 503, a request that its caller gave up a 499, and anything else a 500; none of these shows the error's text.
 func FromError(err error) Problem {
 	e, ok := errors.AsType[*link.Error](err)
-	if !ok || e.Kind == link.KindInternal {
+	switch {
+	case ok && e.Kind != link.KindInternal:
+		p := New(Status(e.Kind), sentence(e.Error()))
+		p.Field = e.Field
+		return p
+	case errors.Is(err, context.Canceled):
+		return New(StatusClientClosedRequest, "The caller gave the request up.")
+	case outage.Of(err):
+		return New(http.StatusServiceUnavailable, "Something that linktrail needs cannot be reached at the moment; try again later.")
+	default:
 		return New(http.StatusInternalServerError, "Something went wrong on our side.")
 	}
-	p := New(Status(e.Kind), sentence(e.Error()))
-	p.Field = e.Field
-	return p
+}
+
+// Fail answers a net/http request with the problem of err. Faults, which are the statuses from 500 on, are logged with
+// the error's text.
+func Fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := FromError(err)
+	if p.Status >= http.StatusInternalServerError {
+		logc.Errorw(r.Context(), "request failed", logx.Field("method", r.Method), logx.Field("path", r.URL.Path),
+			logx.Field("status", p.Status), logx.Field("error", err.Error()))
+	}
+	Write(r.Context(), w, p)
 }
 
 // Status returns the HTTP status of a kind of error; a kind that it does not know is 500.

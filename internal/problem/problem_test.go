@@ -36,6 +36,11 @@ func TestFromError(t *testing.T) {
 			Type: "about:blank", Title: "Service Unavailable", Status: 503, Detail: "the store is away."}},
 		{"Internal", &link.Error{Kind: link.KindInternal, Message: "secret"}, internal()},
 		{"Other", errors.New("dial tcp 10.0.0.1: secret"), internal()},
+		{"Outage", fmt.Errorf("select secret: %w", context.DeadlineExceeded), problem.Problem{
+			Type: "about:blank", Title: "Service Unavailable", Status: 503,
+			Detail: "Something that linktrail needs cannot be reached at the moment; try again later."}},
+		{"Cancelled", fmt.Errorf("select secret: %w", context.Canceled), problem.Problem{
+			Type: "about:blank", Title: "Client Closed Request", Status: 499, Detail: "The caller gave the request up."}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
