@@ -194,8 +194,8 @@ func (c *Click) decodeID(w wire) (err error) {
 		return fmt.Errorf("click: time %q is not RFC 3339", Cut(w.Time, 64))
 	}
 	c.Time = at.UTC().Truncate(time.Microsecond)
-	if c.Time.Unix() < 0 {
-		return fmt.Errorf("click: time %s is before 1970", w.Time)
+	if year := c.Time.Year(); year < 1970 || year > 9999 {
+		return fmt.Errorf("click: time %s is not from 1970 to 9999", w.Time)
 	}
 	return nil
 }
