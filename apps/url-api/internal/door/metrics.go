@@ -1,0 +1,74 @@
+package door
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	// answers are the counters by status, resolved beforehand; the zero status is "other".
+	answers  map[int]prometheus.Counter
+	duration prometheus.Histogram
+	shed     prometheus.Counter
+	panics   prometheus.Counter
+}
+
+func newMetrics(d *Door) *metrics {
+	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "linktrail_redirects_total",
+		Help: "Requests answered at the front door by status: 301, 302, 307 and 308 are redirects.",
+	}, []string{"status"})
+	m := &metrics{
+		answers: map[int]prometheus.Counter{0: answers.WithLabelValues("other")},
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "linktrail_redirect_duration_seconds",
+			Help: "Time between the end of a request's arrival at the front door and its answer being ready.",
+			Buckets: []float64{
+				50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1, 2.5, 5,
+			},
+		}),
+		shed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "linktrail_redirects_shed_total",
+			Help: "Requests answered 503 because too many were waiting for a link already (Door.MaxLookups).",
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "linktrail_redirect_panics_total",
+			Help: "Requests answered 500 because of a fault in linktrail; the log has where.",
+		}),
+	}
+	for status, label := range map[int]string{
+		200: "200", 204: "204", 301: "301", 302: "302", 307: "307", 308: "308", 400: "400", 404: "404", 405: "405",
+		408: "408", 410: "410", 413: "413", 431: "431", 500: "500", 503: "503",
+	} {
+		m.answers[status] = answers.WithLabelValues(label)
+	}
+	if d.deps.Registry == nil {
+		return m
+	}
+	d.deps.Registry.MustRegister(answers, m.duration, m.shed, m.panics,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "linktrail_redirects_in_flight",
+			Help: "Requests that are being answered at the front door.",
+		}, func() float64 { return float64(d.inFlight.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "linktrail_redirects_waiting",
+			Help: "Requests that wait for a link which the process does not know; at most Door.MaxLookups.",
+		}, func() float64 { return float64(d.lookups.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "linktrail_door_connections",
+			Help: "Connections that are open at the front door.",
+		}, func() float64 { return float64(max(0, d.server.GetOpenConnectionsCount())) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "linktrail_door_connections_refused_total",
+			Help: "Connections refused because too many were open already (Door.MaxConns).",
+		}, func() float64 { return float64(d.server.GetRejectedConnectionsCount()) }),
+	)
+	return m
+}
+
+func (m *metrics) answered(status int) {
+	counter, ok := m.answers[status]
+	if !ok {
+		counter = m.answers[0]
+	}
+	counter.Inc()
+}

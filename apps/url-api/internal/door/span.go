@@ -1,0 +1,160 @@
+package door
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/linktrail/linktrail/internal/click"
+)
+
+// maxPath and maxHost are the most bytes of a caller's path and host that a span is given.
+const (
+	maxPath = 256
+	maxHost = 255
+)
+
+// startSpan starts the server span. A trusted peer's traceparent is its parent; anyone else's is linked to, so that it
+// neither joins our traces nor decides what is sampled. Baggage is not read. The context is no request's: it lives as
+// long as whoever is given it needs.
+func (d *Door) startSpan(h *fasthttp.RequestHeader, name string, trusted bool) (context.Context, trace.Span) {
+	ctx := context.Background()
+	kind := trace.WithSpanKind(trace.SpanKindServer)
+	caller := callerContext(h)
+	switch {
+	case !caller.IsValid():
+		return d.tracer.Start(ctx, name, kind)
+	case trusted:
+		return d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, caller), name, kind)
+	default:
+		return d.tracer.Start(ctx, name, kind, trace.WithLinks(trace.Link{SpanContext: caller}))
+	}
+}
+
+// callerContext reads traceparent and tracestate. Several traceparent headers count as none (Trace Context, 3.2).
+func callerContext(h *fasthttp.RequestHeader) trace.SpanContext {
+	parents := h.PeekAll("traceparent")
+	if len(parents) != 1 {
+		return trace.SpanContext{}
+	}
+	carrier := propagation.MapCarrier{"traceparent": string(parents[0])}
+	var states []string
+	for _, state := range h.PeekAll("tracestate") {
+		states = append(states, string(state))
+	}
+	if len(states) > 0 {
+		carrier["tracestate"] = strings.Join(states, ",")
+	}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+}
+
+// identify returns the trace and span that the response names: those of the span, or random ones that are not sampled
+// when there is no tracing.
+func identify(sc trace.SpanContext) trace.SpanContext {
+	if sc.IsValid() {
+		return sc
+	}
+	var traceID trace.TraceID
+	var spanID trace.SpanID
+	binary.BigEndian.PutUint64(traceID[:8], rand.Uint64())
+	binary.BigEndian.PutUint64(traceID[8:], rand.Uint64()|1)
+	binary.BigEndian.PutUint64(spanID[:], rand.Uint64()|1)
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: spanID})
+}
+
+// appendTraceparent appends the header's value (Trace Context, 3.2.2).
+func appendTraceparent(dst []byte, sc trace.SpanContext) []byte {
+	traceID, spanID := sc.TraceID(), sc.SpanID()
+	flags := [1]byte{byte(sc.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))}
+	dst = append(dst, "00-"...)
+	dst = hex.AppendEncode(dst, traceID[:])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, spanID[:])
+	dst = append(dst, '-')
+	return hex.AppendEncode(dst, flags[:])
+}
+
+// describe sets the attributes of the request on a span that is recorded. All text is copied: fasthttp's buffers are
+// used again before the span is exported.
+func (r *request) describe() {
+	h := &r.rc.Request.Header
+	attrs := make([]attribute.KeyValue, 0, 12)
+	attrs = append(attrs,
+		semconv.HTTPRequestMethodKey.String(r.method),
+		semconv.URLScheme(r.scheme()),
+		semconv.URLPath(clean(r.path, maxPath)),
+		semconv.NetworkProtocolVersion(r.version()),
+	)
+	if r.route != routeNone {
+		attrs = append(attrs, semconv.HTTPRoute(r.route.String()))
+	}
+	if r.route == routeCode {
+		attrs = append(attrs, attribute.String("linktrail.link.code", strings.Clone(r.path[1:])))
+	}
+	if host, port := splitHost(clean(text(h.Host()), maxHost)); host != "" {
+		attrs = append(attrs, semconv.ServerAddress(host))
+		if port > 0 {
+			attrs = append(attrs, semconv.ServerPort(port))
+		}
+	}
+	if network := click.NetworkOf(r.client); network.IsValid() {
+		attrs = append(attrs, semconv.ClientAddress(network.Addr().String()))
+	}
+	if agent := clean(text(h.UserAgent()), click.MaxUserAgent); agent != "" {
+		attrs = append(attrs, semconv.UserAgentOriginal(agent))
+	}
+	r.span.SetAttributes(attrs...)
+}
+
+// conclude sets the outcome and ends the span. Only faults of ours are errors of a server span.
+func (r *request) conclude(status int) {
+	if r.span.IsRecording() {
+		r.span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+		if status >= 500 {
+			r.span.SetAttributes(semconv.ErrorTypeKey.String(strconv.Itoa(status)))
+			r.span.SetStatus(codes.Error, "")
+		}
+	}
+	r.span.End()
+}
+
+func (r *request) scheme() string {
+	if r.rc.IsTLS() || r.trusted && string(r.rc.Request.Header.Peek(fasthttp.HeaderXForwardedProto)) == "https" {
+		return "https"
+	}
+	return "http"
+}
+
+func (r *request) version() string {
+	if r.rc.Request.Header.IsHTTP11() {
+		return "1.1"
+	}
+	return "1.0"
+}
+
+// splitHost splits a Host header. Without a port, or with none that is a number, port is 0.
+func splitHost(host string) (name string, port int) {
+	if addr, err := netip.ParseAddrPort(host); err == nil {
+		return addr.Addr().String(), int(addr.Port())
+	}
+	name, digits, ok := strings.Cut(host, ":")
+	if !ok || strings.Contains(digits, ":") {
+		return host, 0
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil {
+		return name, 0
+	}
+	return name, int(n)
+}
