@@ -155,14 +155,16 @@ func startKafka(ctx context.Context, l *launch) (map[string]string, error) {
 	}
 
 	plain, secure := loopback(ports[0]), loopback(ports[1])
+	stop := syscall.SIGTERM
 	cmd := l.kafkaContainer(plain, secure, ports, format, properties)
 	if !l.container {
+		stop = syscall.SIGKILL // an orderly end takes seconds, and nobody will read the data
 		if cmd, err = l.kafkaCommand(ctx, format, properties); err != nil {
 			return nil, err
 		}
 	}
 	credentials := scram.Auth{User: kafkaUsername, Pass: kafkaPassword}.AsSha512Mechanism()
-	err = l.serve(ctx, cmd, syscall.SIGTERM, func(ctx context.Context) error {
+	err = l.serve(ctx, cmd, stop, func(ctx context.Context) error {
 		return errors.Join(
 			hasBroker(ctx, kgo.SeedBrokers(plain)),
 			hasBroker(ctx, kgo.SeedBrokers(secure), kgo.DialTLSConfig(clientTLS(pool)), kgo.SASL(credentials)))
