@@ -1,0 +1,161 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// MustLines returns the lines of files in order, each of which must be JSON.
+func MustLines(t *testing.T, files ...string) (lines []string) {
+	t.Helper()
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(content)) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("%s has the line %q", file, line)
+			}
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
+
+func TestFileBatcher(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "spans", "url-api.jsonl")
+	p, err := newProvider(Config{Name: "url-api", Batcher: BatcherFile, Endpoint: path, Sampler: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end(p, "GET /{code}")
+	end(p, "send click-events")
+	if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	lines := MustLines(t, path)
+	if len(lines) != 2 || !strings.Contains(lines[0], `"Name":"GET /{code}"`) || !strings.Contains(lines[1], `"Name":"send click-events"`) {
+		t.Errorf("got %q", lines)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file's mode is %v (%v), want 0600", info.Mode(), err)
+	}
+}
+
+func TestFileBatcherCannotWrite(t *testing.T) {
+	dir := t.TempDir()
+	MustWriteFile(t, filepath.Join(dir, "file"), "")
+	_, err := newProvider(Config{Batcher: BatcherFile, Endpoint: filepath.Join(dir, "file", "spans.jsonl"), Sampler: 1})
+	if err == nil || !strings.Contains(err.Error(), "Telemetry.Endpoint: cannot write to ") {
+		t.Errorf("got %v, want the key", err)
+	}
+}
+
+func TestSpanFile(t *testing.T) {
+	open := func(t *testing.T, path string) *spanFile {
+		t.Helper()
+		f, err := openSpanFile(path, 100, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	write := func(t *testing.T, f *spanFile, lines string) {
+		t.Helper()
+		if _, err := f.Write([]byte(lines)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	t.Run("rotation", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "spans.jsonl")
+		f := open(t, path)
+		for i := range 20 {
+			write(t, f, fmt.Sprintf("{\"i\": %2d, \"filling\": \"%s\"}\n", i, strings.Repeat("x", 20))) // 42 bytes
+		}
+		lines := MustLines(t, path+".2", path+".1", path)
+		if len(lines) != 6 || !strings.Contains(lines[0], "14") || !strings.Contains(lines[5], "19") {
+			t.Errorf("got %q, want the last six lines in order", lines)
+		}
+		for _, name := range []string{path, path + ".1", path + ".2"} {
+			if info, err := os.Stat(name); err != nil || info.Size() > 100 {
+				t.Errorf("%s: %v, %v; want at most the limit", name, info, err)
+			}
+		}
+		if _, err := os.Stat(path + ".3"); err == nil {
+			t.Error("there is a third predecessor")
+		}
+	})
+	t.Run("a batch beyond the limit", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "spans.jsonl")
+		f := open(t, path)
+		large := fmt.Sprintf("%q\n", strings.Repeat("x", 300))
+		write(t, f, large)
+		write(t, f, large)
+		if n := len(MustLines(t, path, path+".1")); n != 2 {
+			t.Errorf("%d lines, want both", n)
+		}
+	})
+	t.Run("goes on after a torn line", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "spans.jsonl")
+		MustWriteFile(t, path, "{\"a\": 1}\n{\"b\": ")
+		f := open(t, path)
+		write(t, f, "{\"c\": 3}\n")
+		write(t, f, "{\"d\": 4}\n")
+		content, err := os.ReadFile(path)
+		if want := "{\"a\": 1}\n{\"b\": \n{\"c\": 3}\n{\"d\": 4}\n"; err != nil || string(content) != want {
+			t.Errorf("got %q, %v; want the torn line alone on its line", content, err)
+		}
+	})
+	t.Run("removed from outside", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "spans.jsonl")
+		f := open(t, path)
+		write(t, f, "1\n")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		write(t, f, "2\n")
+		if lines := MustLines(t, path); len(lines) != 1 || lines[0] != "2" {
+			t.Errorf("got %q, want the line in a new file", lines)
+		}
+	})
+	t.Run("two writers", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "spans.jsonl")
+		var writing sync.WaitGroup
+		for range 2 {
+			f, err := openSpanFile(path, 1<<20, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writing.Go(func() {
+				defer func() { _ = f.Close() }()
+				line := append(bytes.Repeat([]byte{'7'}, 500), '\n')
+				for range 500 {
+					if _, err := f.Write(line); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		writing.Wait()
+		if n := len(MustLines(t, path)); n != 1000 {
+			t.Errorf("%d whole lines, want 1000", n)
+		}
+	})
+	t.Run("ErrClosed", func(t *testing.T) {
+		f := open(t, filepath.Join(t.TempDir(), "spans.jsonl"))
+		_ = f.Close()
+		if _, err := f.Write([]byte("1\n")); err == nil {
+			t.Error("a write after Close succeeds")
+		}
+	})
+}
