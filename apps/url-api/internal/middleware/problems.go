@@ -1,0 +1,85 @@
+package middleware
+
+import (
+	"context"
+	"net/http"
+
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/linktrail/linktrail/internal/problem"
+)
+
+// Problems makes problem details of errors that are none: go-zero's middlewares and router answer with an empty body
+// (405, 413, 503, 500 after a panic) or with text (a timeout). It belongs around the whole server.
+func Problems(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(&problemWriter{ResponseWriter: w}, r)
+	})
+}
+
+// problemWriter replaces the answer when its status is an error's and its body no problem's.
+type problemWriter struct {
+	http.ResponseWriter
+	wroteHeader bool
+	replaced    bool
+}
+
+// Unwrap is for http.ResponseController.
+func (w *problemWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader writes the status, and the whole answer when it is replaced.
+func (w *problemWriter) WriteHeader(status int) {
+	if w.wroteHeader {
+		return
+	}
+	w.wroteHeader = status >= 200
+	if status < 400 || w.Header().Get("Content-Type") == problem.ContentType {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.replaced = true
+	// The span is further in; what it left on the answer names the trace.
+	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(w.Header()))
+	problem.Write(ctx, w.ResponseWriter, problem.New(status, detail(status)))
+}
+
+// Write writes the body, unless the answer was replaced.
+func (w *problemWriter) Write(body []byte) (int, error) {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.replaced {
+		return len(body), nil
+	}
+	return w.ResponseWriter.Write(body)
+}
+
+// Flush sends what was written so far.
+func (w *problemWriter) Flush() {
+	// A writer that cannot flush has nothing to tell its caller.
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+func detail(status int) string {
+	switch status {
+	case http.StatusBadRequest:
+		return "The request could not be read."
+	case http.StatusNotFound:
+		return "There is nothing at this address."
+	case http.StatusMethodNotAllowed:
+		return "This address does not take that method; Allow names those it does."
+	case http.StatusRequestEntityTooLarge:
+		return "The body is larger than this server takes."
+	case http.StatusServiceUnavailable:
+		return "The server has too much to do or did not finish in time; try again later."
+	case http.StatusInternalServerError:
+		return "Something went wrong on our side."
+	default:
+		return ""
+	}
+}
+
+// NotFound answers for addresses where there is nothing.
+func NotFound(w http.ResponseWriter, r *http.Request) {
+	problem.Write(r.Context(), w, problem.New(http.StatusNotFound, detail(http.StatusNotFound)))
+}
