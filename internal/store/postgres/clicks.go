@@ -257,4 +257,3 @@ func scanClick(row pgx.CollectableRow) (click.Click, error) {
 	}
 	return c, err
 }
-
