@@ -1,0 +1,63 @@
+# Builds, tests and runs linktrail. Nothing but Go has to be there; `make test` gets its servers itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+# go-zero's tag leaves client-go out of what does not need it. Whatever else GOFLAGS holds stays.
+ifeq (,$(findstring no_k8s,$(GOFLAGS)))
+GOFLAGS := $(strip $(GOFLAGS) -tags=no_k8s)
+endif
+export GOFLAGS
+
+TEST_TIMEOUT ?= 20m
+PKG ?= ./...
+
+##@ Use
+
+.PHONY: run
+run: build ## build and start everything on this machine; ends with an example, Ctrl-C stops it
+	@exec bin/linktrail up
+
+.PHONY: build
+build: ## build bin/linktrail
+	@mkdir -p bin
+	@go build -buildvcs=auto -trimpath -o bin/linktrail ./apps/linktrail
+
+##@ Develop
+
+.PHONY: test
+test: bin/testenv ## run all tests with the race detector on real servers (PKG=./internal/store/... for some)
+	@bin/testenv run -- go test -race -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: testenv
+testenv: bin/testenv ## start the servers for tests and keep them up; eval "$(go run ./hack/testenv/cmd env)" elsewhere
+	@exec bin/testenv up
+
+.PHONY: bin/testenv
+bin/testenv:
+	@go build -o $@ ./hack/testenv/cmd
+
+.PHONY: generate
+generate: ## make the generated code afresh from url.api and analytics.proto
+	@hack/tools/generate
+
+.PHONY: lint
+lint: ## run golangci-lint
+	@hack/tools/run golangci-lint run
+
+.PHONY: verify
+verify: ## check generated code, go.mod, formatting, lint, vet, known vulnerabilities, workflows
+	@hack/verify
+
+.PHONY: clean
+clean: ## remove what was built; data/ stays
+	@rm -rf bin
+
+.PHONY: help
+help:
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
