@@ -56,6 +56,7 @@ func convert(swagger []byte) (*openapi3.T, error) {
 	if err != nil {
 		return nil, err
 	}
+	doc.Extensions = nil // goctl's marks, the time of day among them
 	if err := complete(doc); err != nil {
 		return nil, err
 	}
