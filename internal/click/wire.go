@@ -212,10 +212,8 @@ func (c *Click) decodeLink(wire) error {
 
 func (c *Click) decodeOrigin(w wire) (err error) {
 	if w.Net != "" {
-		if c.Client, err = netip.ParsePrefix(w.Net); err != nil {
-			return fmt.Errorf("click: net %q is not a network", Cut(w.Net, 64))
-		}
-		if c.Client != NetworkOf(c.Client.Addr()) {
+		// The error does not quote it: it may be a whole address, which is never written anywhere.
+		if c.Client, err = netip.ParsePrefix(w.Net); err != nil || c.Client != NetworkOf(c.Client.Addr()) {
 			return errors.New("click: net is not an IPv4 /24 or an IPv6 /48")
 		}
 	}

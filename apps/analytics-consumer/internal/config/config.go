@@ -1,0 +1,58 @@
+// Package config is the configuration of analytics-consumer.
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/zeromicro/go-zero/core/conf"
+	"github.com/zeromicro/go-zero/core/proc"
+	"github.com/zeromicro/go-zero/core/service"
+
+	"github.com/linktrail/linktrail/internal/clickstream"
+	"github.com/linktrail/linktrail/internal/ops"
+	"github.com/linktrail/linktrail/internal/store"
+)
+
+// Config is what etc/analytics-consumer.yaml holds. ${NAME} in the file is the environment's variable NAME.
+type Config struct {
+	service.ServiceConf
+	// Store is where clicks are written.
+	Store store.Config
+	// ClickStream is where clicks come from.
+	ClickStream clickstream.Config
+	// Ops is the listener for probes and metrics.
+	Ops ops.Config
+	// Drain is how long the batch in hand may take once the service stops; afterwards spans have FlushTime.
+	Drain time.Duration `json:",default=20s"`
+}
+
+// FlushTime is how long the end of everything but the batch in hand may take: the last spans, the connections.
+const FlushTime = 10 * time.Second
+
+// Load reads the configuration; an error names the key, its value and what is allowed. The parts of go-zero that
+// linktrail does itself (telemetry, the development server, the end of the process) are switched off in it.
+func Load(file string) (Config, error) {
+	var c Config
+	if err := conf.Load(file, &c, conf.UseEnv()); err != nil {
+		return c, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("%s: %w", file, err)
+	}
+	c.Telemetry.Disabled = true
+	c.DevServer.Enabled = false
+	c.Log.ServiceName = c.Name
+	c.Shutdown = proc.ShutdownConf{WrapUpTime: c.Drain + 2*FlushTime, WaitTime: c.Drain + 3*FlushTime}
+	return c, nil
+}
+
+func (c Config) check() error {
+	if len(c.ClickStream.Brokers) == 0 {
+		return fmt.Errorf("ClickStream.Brokers: is empty; it needs a broker's host:port, such as localhost:9092")
+	}
+	if c.Drain <= 0 {
+		return fmt.Errorf("Drain: %v is not a positive duration, such as 20s", c.Drain)
+	}
+	return nil
+}
