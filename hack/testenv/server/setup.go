@@ -92,6 +92,9 @@ func (s *setup) installPackages(ctx context.Context, wanted []definition) error 
 			packages = append(packages, d.packages...)
 		}
 	}
+	if missingCommand("gcc") != "" { // what the tests' race detector is linked with
+		packages = append(packages, "gcc", "libc6-dev")
+	}
 	if len(packages) == 0 || os.Getuid() != 0 || missingCommand("apt-get") != "" {
 		return nil
 	}
