@@ -1,9 +1,17 @@
 package postgres_test
 
 import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/linktrail/linktrail/hack/testenv"
+	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/store"
 	"github.com/linktrail/linktrail/internal/store/storetest"
 )
@@ -14,3 +22,126 @@ func fresh(t *testing.T) store.Config {
 }
 
 func TestStore(t *testing.T) { storetest.Run(t, fresh) }
+
+func mustURL(t *testing.T, c store.Config) *url.URL {
+	t.Helper()
+	u, err := url.Parse(c.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestOpen(t *testing.T) {
+	t.Run("OK a server that comes later", func(t *testing.T) {
+		c := fresh(t)
+		storetest.MustMigrate(t, c)
+		real := mustURL(t, c)
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := listener.Addr().String()
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		away := *real
+		away.Host = address
+		c.DSN = away.String()
+		s := storetest.MustOpen(t, c)
+		if err := s.Ping(t.Context()); err == nil {
+			t.Fatal("ping of a server that is away succeeds")
+		}
+		if _, err := s.LinkByCode(t.Context(), "x"); link.KindOf(err) != link.KindInternal {
+			t.Fatalf("got %v, want a fault that is no answer", err)
+		}
+		forward(t, address, real.Host)
+		deadline, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		for err := s.Ping(deadline); err != nil; err = s.Ping(deadline) {
+			if deadline.Err() != nil {
+				t.Fatalf("ping: %v", err)
+			}
+		}
+		storetest.MustCreate(t, s, "works")
+	})
+	t.Run("ErrDatabase", func(t *testing.T) {
+		u := mustURL(t, fresh(t))
+		u.Path = "/there_is_none"
+		if s, err := store.Open(t.Context(), store.Config{DSN: u.String()}); err == nil {
+			t.Error("opened", s.Close())
+		} else if !strings.Contains(err.Error(), "there_is_none") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("ErrDSN keeps the password to itself", func(t *testing.T) {
+		for _, dsn := range []string{"postgres://u:s3cret@localhost/x?sslmode=perhaps", "postgres://u:s3cret@localhost:port/x"} {
+			s, err := store.Open(t.Context(), store.Config{DSN: dsn})
+			if err == nil {
+				t.Fatal("opened", s.Close())
+			}
+			if strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("error holds the password: %v", err)
+			}
+			if err := store.Migrate(t.Context(), store.Config{DSN: dsn}, nil); err == nil || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("migrate: %v", err)
+			}
+		}
+	})
+	t.Run("ErrDeadline", func(t *testing.T) {
+		c := fresh(t)
+		storetest.MustMigrate(t, c)
+		s := storetest.MustOpen(t, c)
+		storetest.MustCreate(t, s, "locked")
+		tx, err := mustConnect(t, c).Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback(context.Background()) }()
+		if _, err := tx.Exec(t.Context(), `LOCK TABLE links`); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := s.LinkByCode(ctx, "locked"); err == nil || link.KindOf(err) != link.KindInternal {
+			t.Errorf("got %v, want the deadline's error", err)
+		}
+	})
+}
+
+// forward accepts connections at an address and carries them to another, until the test ends.
+func forward(t *testing.T, address, target string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		cancel()
+		_ = listener.Close()
+		wait.Wait()
+	})
+	wait.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			stop := context.AfterFunc(ctx, func() { _, _ = near.Close(), far.Close() })
+			for from, to := range map[net.Conn]net.Conn{near: far, far: near} {
+				wait.Go(func() {
+					_, _ = io.Copy(to, from)
+					_ = to.Close()
+					stop()
+				})
+			}
+		}
+	})
+}

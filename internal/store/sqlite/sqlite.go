@@ -114,8 +114,6 @@ func (s *Store) Database() dbtrace.Database { return s.database }
 
 // write runs f in a transaction that holds the file's write lock from its start. Waiting for the lock ends with ctx.
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	tx, err := whileBusy(ctx, func() (*sql.Tx, error) { return s.writer.BeginTx(ctx, nil) })
 	if err != nil {
 		return err

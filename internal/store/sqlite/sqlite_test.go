@@ -1,6 +1,8 @@
 package sqlite_test
 
 import (
+	"database/sql"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,4 +38,23 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("got %v, want no folder", err)
 		}
 	})
+}
+
+// mustHold takes the file's write lock and returns the function that gives it back.
+func mustHold(t *testing.T, c store.Config) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: c.DSN[len("sqlite:"):], RawQuery: "_txlock=immediate"}).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := tx.Rollback(); err != nil {
+			t.Errorf("release: %v", err)
+		}
+	}
 }
