@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -98,7 +99,8 @@ func (c *Cache) land(s *shard, f *flight, code string) {
 func (c *Cache) resolve(ctx context.Context, f *flight, code string) (missing bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			logx.WithContext(ctx).Errorw("link look-up panicked", logx.Field("panic", fmt.Sprint(r)))
+			logx.WithContext(ctx).Errorw("link look-up panicked", logx.Field("panic", fmt.Sprint(r)),
+				logx.Field("stack", string(debug.Stack())))
 			f.err, f.outcome = fmt.Errorf("look up link: panic: %v", r), outcomeError
 			missing = false
 		}
