@@ -73,10 +73,10 @@ func describe(c *pgx.ConnConfig) dbtrace.Database {
 	return d
 }
 
-// errNotMigrated says what to do about a schema that is too old.
-type errNotMigrated struct{ have, want int64 }
+// notMigratedError says what to do about a schema that is too old.
+type notMigratedError struct{ have, want int64 }
 
-func (e errNotMigrated) Error() string {
+func (e notMigratedError) Error() string {
 	return fmt.Sprintf("the database is not migrated: its schema is at version %d, this linktrail needs %d; run `linktrail migrate`",
 		e.have, e.want)
 }
@@ -84,7 +84,7 @@ func (e errNotMigrated) Error() string {
 // away reports whether err may pass by itself: the server is not there yet. What a server that answered said about the
 // user, the database or the schema does not.
 func away(err error) bool {
-	if _, ok := errors.AsType[errNotMigrated](err); ok {
+	if _, ok := errors.AsType[notMigratedError](err); ok {
 		return false
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -111,7 +111,7 @@ func (s *Store) Ping(ctx context.Context) error {
 		return fmt.Errorf("postgres: read the schema's version: %w", err)
 	}
 	if have < want {
-		return errNotMigrated{have, want}
+		return notMigratedError{have, want}
 	}
 	s.migrated.Store(true)
 	return nil

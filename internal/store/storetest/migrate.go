@@ -9,16 +9,18 @@ import (
 
 func testMigrate(t *testing.T, fresh func(*testing.T) store.Config) {
 	t.Run("OK at once", func(t *testing.T) {
-		c := fresh(t)
-		const processes = 4
-		errs := make([]error, processes)
-		together(processes, func(i int) { errs[i] = store.Migrate(t.Context(), c, nil) })
-		for _, err := range errs {
-			if err != nil {
-				t.Errorf("migrate: %v", err)
+		const rounds, processes = 3, 4
+		for range rounds {
+			c := fresh(t)
+			errs := make([]error, processes)
+			together(processes, func(i int) { errs[i] = store.Migrate(t.Context(), c, nil) })
+			for _, err := range errs {
+				if err != nil {
+					t.Errorf("migrate: %v", err)
+				}
 			}
+			MustCreate(t, MustOpen(t, c), "works")
 		}
-		MustCreate(t, MustOpen(t, c), "works")
 	})
 	t.Run("OK again keeps the data", func(t *testing.T) {
 		c := fresh(t)
