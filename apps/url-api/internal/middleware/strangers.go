@@ -3,13 +3,12 @@ package middleware
 import (
 	"net/http"
 	"net/netip"
-	"slices"
 )
 
 // StripTraceContext takes the W3C trace context off requests that do not come from a trusted proxy, before go-zero, which
 // trusts anyone's, reads it: a stranger must not decide which trace a request belongs to or whether it is sampled.
 // Baggage is taken off every request: linktrail carries none.
-func StripTraceContext(trusted []netip.Prefix, next http.Handler) http.Handler {
+func StripTraceContext(trusted func(netip.Addr) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Baggage")
 		if !fromTrusted(trusted, r.RemoteAddr) {
@@ -20,11 +19,7 @@ func StripTraceContext(trusted []netip.Prefix, next http.Handler) http.Handler {
 	})
 }
 
-func fromTrusted(trusted []netip.Prefix, remote string) bool {
+func fromTrusted(trusted func(netip.Addr) bool, remote string) bool {
 	peer, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	addr := peer.Addr().Unmap().WithZone("")
-	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return err == nil && trusted(peer.Addr().Unmap().WithZone(""))
 }
