@@ -89,9 +89,9 @@ func TestEnsurePartitions(t *testing.T) {
 		}
 	})
 	t.Run("OK the default partition is emptied", func(t *testing.T) {
-		clicks := clicksOn(3, january.AddDate(0, -7, 0), january.AddDate(0, -7, 1), january.AddDate(0, 5, 0), january.AddDate(0, 11, 0))
-		far := clicksOn(3, time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), january.AddDate(40, 0, 0))
-		all := append(clicks, far...)
+		tooEarly, tooLate := time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), january.AddDate(40, 0, 0)
+		all := clicksOn(3, tooEarly, january.AddDate(0, -7, 0), january.AddDate(0, -7, 1), january.AddDate(0, 5, 0),
+			january.AddDate(0, 11, 0), tooLate)
 		storetest.MustWrite(t, s, all, len(all))
 		for _, place := range places(t, conn, 3) {
 			if place != "clicks_default" {

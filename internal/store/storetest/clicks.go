@@ -252,9 +252,7 @@ func testClickStats(t *testing.T, fresh func(*testing.T) store.Config) {
 		q := hours
 		q.To = q.From
 		_, err := s.ClickStats(t.Context(), q)
-		if e := wantKind(t, err, link.KindInvalid); e.Field != "to" {
-			t.Errorf("field is %q", e.Field)
-		}
+		wantError(t, err, link.KindInvalid, "to")
 	})
 }
 

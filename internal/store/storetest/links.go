@@ -31,13 +31,12 @@ func mustLinks(t *testing.T, s link.Store, f link.Filter) []link.Link {
 	return links
 }
 
-func wantKind(t *testing.T, err error, kind link.Kind) *link.Error {
+func wantError(t *testing.T, err error, kind link.Kind, field string) {
 	t.Helper()
 	e, ok := errors.AsType[*link.Error](err)
-	if !ok || e.Kind != kind {
-		t.Fatalf("got error %v, want one of kind %s", err, kind)
+	if !ok || e.Kind != kind || e.Field != field {
+		t.Fatalf("got error %v, want one of kind %s on field %q", err, kind, field)
 	}
-	return e
 }
 
 func testCreateLink(t *testing.T, fresh func(*testing.T) store.Config) {
@@ -83,9 +82,7 @@ func testCreateLink(t *testing.T, fresh func(*testing.T) store.Config) {
 	t.Run("ErrTaken", func(t *testing.T) {
 		first := MustCreate(t, s, "taken")
 		_, err := s.CreateLink(t.Context(), link.Link{Code: "taken", URL: "https://other.example/", RedirectStatus: 301})
-		if e := wantKind(t, err, link.KindConflict); e.Field != "slug" {
-			t.Errorf("field is %q", e.Field)
-		}
+		wantError(t, err, link.KindConflict, "slug")
 		if read, err := s.LinkByCode(t.Context(), "taken"); err != nil || read.URL != first.URL {
 			t.Errorf("got %v, %v", read, err)
 		}
@@ -93,7 +90,7 @@ func testCreateLink(t *testing.T, fresh func(*testing.T) store.Config) {
 	for _, code := range []string{"nothing", "", "a\x00b", "\xff", "%", "' OR 1=1 --"} {
 		t.Run(fmt.Sprintf("ErrNotFound %q", code), func(t *testing.T) {
 			_, err := s.LinkByCode(t.Context(), code)
-			wantKind(t, err, link.KindNotFound)
+			wantError(t, err, link.KindNotFound, "")
 		})
 	}
 }
@@ -154,7 +151,7 @@ func testUpdateLink(t *testing.T, fresh func(*testing.T) store.Config) {
 	for _, code := range []string{"nothing", "a\x00b"} {
 		t.Run(fmt.Sprintf("ErrNotFound %q", code), func(t *testing.T) {
 			_, err := s.UpdateLink(t.Context(), code, link.Change{Title: &title})
-			wantKind(t, err, link.KindNotFound)
+			wantError(t, err, link.KindNotFound, "")
 		})
 	}
 }
@@ -174,7 +171,7 @@ func testDeleteLink(t *testing.T, fresh func(*testing.T) store.Config) {
 			}
 		}
 		_, err := s.LinkByCode(t.Context(), "again")
-		wantKind(t, err, link.KindNotFound)
+		wantError(t, err, link.KindNotFound, "")
 	})
 	t.Run("OK a slug made again starts at zero, the old clicks stay", func(t *testing.T) {
 		old := MustCreate(t, s, "slug")
@@ -203,7 +200,7 @@ func testDeleteLink(t *testing.T, fresh func(*testing.T) store.Config) {
 	})
 	for _, code := range []string{"nothing", "a\x00b"} {
 		t.Run(fmt.Sprintf("ErrNotFound %q", code), func(t *testing.T) {
-			wantKind(t, s.DeleteLink(t.Context(), code), link.KindNotFound)
+			wantError(t, s.DeleteLink(t.Context(), code), link.KindNotFound, "")
 		})
 	}
 }

@@ -104,7 +104,7 @@ func testSpans(t *testing.T, fresh func(*testing.T) store.Config) {
 	})
 	t.Run("OK no such link is no failure of the database", func(t *testing.T) {
 		span, _, err := spanOf(t, func(ctx context.Context) error { _, err := s.LinkByCode(ctx, "nothing"); return err })
-		wantKind(t, err, link.KindNotFound)
+		wantError(t, err, link.KindNotFound, "")
 		if span.Status().Code != codes.Unset {
 			t.Errorf("status is %v", span.Status())
 		}
