@@ -40,6 +40,9 @@ type Expect struct {
 	// span that begins the trace; "remote:SPAN_ID" for a parent which is not in the
 	// trace; AnyParent.
 	Parent string
+	// ParentService is the service of the parent span in the trace, where the name
+	// alone would fit two (the CLIENT and the SERVER span of one call).
+	ParentService string
 	// LinkTo is the name of a span of the trace to which one of the links must
 	// point; "remote:TRACE_ID" or "remote:TRACE_ID/SPAN_ID" for one of another
 	// trace; NoLink.
@@ -164,7 +167,7 @@ func (e Expect) differences(trace tracequery.Trace, span tracequery.Span) (diffe
 		differ("kind is %s, want %s", span.Kind, e.Kind)
 	}
 	if !e.parentFits(trace, span) {
-		differ("parent is %s, want %q", describe(trace, span.ParentID), e.Parent)
+		differ("parent is %s, want %s", describe(trace, span.ParentID), title(e.ParentService, e.Parent))
 	}
 	if !e.linkFits(trace, span) {
 		differ("links are %s, want %q", describeLinks(trace, span.Links), e.LinkTo)
@@ -193,14 +196,14 @@ func (e Expect) parentFits(trace tracequery.Trace, span tracequery.Span) bool {
 	case strings.HasPrefix(e.Parent, remote):
 		return !known && span.ParentID == strings.TrimPrefix(e.Parent, remote)
 	}
-	return known && parent.Name == e.Parent
+	return known && parent.Name == e.Parent && (e.ParentService == "" || parent.Service == e.ParentService)
 }
 
 func (e Expect) linkFits(trace tracequery.Trace, span tracequery.Span) bool {
-	switch {
-	case e.LinkTo == "":
+	switch e.LinkTo {
+	case "":
 		return true
-	case e.LinkTo == NoLink:
+	case NoLink:
 		return len(span.Links) == 0
 	}
 	return slices.ContainsFunc(span.Links, func(link tracequery.Link) bool {
@@ -277,7 +280,7 @@ func describe(trace tracequery.Trace, id string) string {
 		return "none"
 	}
 	if span, ok := byID(trace, id); ok {
-		return fmt.Sprintf("%q", span.Name)
+		return title(span.Service, span.Name)
 	}
 	return id + " (not in the trace)"
 }

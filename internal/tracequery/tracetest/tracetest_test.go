@@ -41,6 +41,7 @@ func TestCheck(t *testing.T) {
 		"remoteLink":      {Name: "send click-events", Parent: "GET /{code}", LinkTo: "remote:ca11"},
 		"remoteLinkExact": {Name: "send click-events", Parent: "GET /{code}", LinkTo: "remote:ca11/ca12"},
 		"link":            {Service: "analytics-consumer", Name: "process click-events", Kind: "CONSUMER", Parent: "send click-events", LinkTo: "send click-events"},
+		"parentService":   {Name: "process click-events", Parent: "send click-events", ParentService: "url-api"},
 		"times":           {Name: "INSERT clicks", Parent: "process click-events", LinkTo: tracetest.NoLink, Times: 2},
 	} {
 		t.Run("OK/"+name, func(t *testing.T) {
@@ -53,15 +54,19 @@ func TestCheck(t *testing.T) {
 		expect tracetest.Expect
 		want   string
 	}{
-		"Missing":     {tracetest.Expect{Service: "x", Name: "y"}, `no span "y" of x`},
-		"Service":     {tracetest.Expect{Service: "url-api", Name: "INSERT clicks"}, `no span "INSERT clicks" of url-api`},
-		"Kind":        {tracetest.Expect{Name: "GET /{code}", Kind: "CLIENT", Parent: "*"}, "kind is SERVER, want CLIENT"},
-		"Root":        {tracetest.Expect{Name: "GET /{code}"}, `parent is ca12 (not in the trace), want ""`},
-		"Parent":      {tracetest.Expect{Name: "INSERT clicks", Parent: "GET /{code}"}, `parent is "process click-events", want "GET /{code}"`},
-		"Remote":      {tracetest.Expect{Name: "send click-events", Parent: "remote:1"}, `parent is "GET /{code}", want "remote:1"`},
+		"Missing": {tracetest.Expect{Service: "x", Name: "y"}, `no span "y" of x`},
+		"Service": {tracetest.Expect{Service: "url-api", Name: "INSERT clicks"}, `no span "INSERT clicks" of url-api`},
+		"Kind":    {tracetest.Expect{Name: "GET /{code}", Kind: "CLIENT", Parent: "*"}, "kind is SERVER, want CLIENT"},
+		"Root":    {tracetest.Expect{Name: "GET /{code}"}, `parent is ca12 (not in the trace), want ""`},
+		"Parent":  {tracetest.Expect{Name: "INSERT clicks", Parent: "GET /{code}"}, `parent is "process click-events" of analytics-consumer, want "GET /{code}"`},
+		"Remote":  {tracetest.Expect{Name: "send click-events", Parent: "remote:1"}, `parent is "GET /{code}" of url-api, want "remote:1"`},
+		"ParentService": {
+			tracetest.Expect{Name: "process click-events", Parent: "send click-events", ParentService: "analytics-consumer"},
+			`parent is "send click-events" of url-api, want "send click-events" of analytics-consumer`,
+		},
 		"Link":        {tracetest.Expect{Name: "INSERT clicks", Parent: "*", LinkTo: "send click-events"}, `links are none, want "send click-events"`},
 		"LinkOther":   {tracetest.Expect{Name: "send click-events", Parent: "*", LinkTo: "remote:ca11/0"}, `links are remote:ca11/ca12, want`},
-		"NoLink":      {tracetest.Expect{Name: "process click-events", Parent: "*", LinkTo: tracetest.NoLink}, `links are "send click-events", want "no link"`},
+		"NoLink":      {tracetest.Expect{Name: "process click-events", Parent: "*", LinkTo: tracetest.NoLink}, `links are "send click-events" of url-api, want "no link"`},
 		"Attribute":   {tracetest.Expect{Name: "GET /{code}", Parent: "*", Attributes: map[string]any{"http.response.status_code": 404}}, "http.response.status_code is 302, want 404"},
 		"Type":        {tracetest.Expect{Name: "GET /{code}", Parent: "*", Attributes: map[string]any{"http.response.status_code": "302"}}, `is 302, want "302"`},
 		"NotPresent":  {tracetest.Expect{Name: "GET /{code}", Parent: "*", Attributes: map[string]any{"x": tracetest.Present{}}}, "x is absent, want it present"},
@@ -83,10 +88,10 @@ type growing struct{ asked int }
 func (g *growing) Trace(context.Context, string) (tracequery.Trace, error) {
 	g.asked++
 	trace := click()
-	switch {
-	case g.asked == 1:
+	switch g.asked {
+	case 1:
 		return tracequery.Trace{}, tracequery.ErrNotFound
-	case g.asked == 2:
+	case 2:
 		return tracequery.Trace{}, errors.New("busy")
 	}
 	trace.Spans = trace.Spans[:min(g.asked-2, len(trace.Spans))]
