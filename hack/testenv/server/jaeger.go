@@ -43,10 +43,12 @@ func startJaeger(ctx context.Context, l *launch) (map[string]string, error) {
 		return nil, err
 	}
 	otlpGRPC, otlpHTTP, query := loopback(ports[0]), loopback(ports[1]), loopback(ports[2])
+	stop := syscall.SIGTERM
 	var cmd *exec.Cmd
 	if l.container {
 		cmd = docker(l.image, []string{otlpGRPC + ":4317", otlpHTTP + ":4318", query + ":16686"}, nil, "--memory.max-traces=200000")
 	} else {
+		stop = syscall.SIGKILL // it would wait for idle connections, and keeps nothing
 		cmd = exec.Command(jaegerBinary(l.cache),
 			"--memory.max-traces=200000", "--log-level=warn",
 			"--collector.otlp.grpc.host-port="+otlpGRPC,
@@ -60,7 +62,7 @@ func startJaeger(ctx context.Context, l *launch) (map[string]string, error) {
 		cmd.Args[0] = filepath.Join(l.dir, "all-in-one") // by this a sweep knows whose it is
 		cmd.Env = []string{"SPAN_STORAGE_TYPE=memory", "HOME=" + l.dir, "PATH=" + os.Getenv("PATH")}
 	}
-	err = l.serve(ctx, cmd, syscall.SIGTERM, func(ctx context.Context) error {
+	err = l.serve(ctx, cmd, stop, func(ctx context.Context) error {
 		return errors.Join(
 			answers(ctx, http.MethodGet, "http://"+query+"/api/services", http.StatusOK),
 			answers(ctx, http.MethodPost, "http://"+otlpHTTP+"/v1/traces", http.StatusOK),
