@@ -12,6 +12,8 @@ GOFLAGS := $(strip $(GOFLAGS) -tags=no_k8s)
 endif
 export GOFLAGS
 
+# The commit is stamped into the binary where git can tell it.
+BUILDVCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 TEST_TIMEOUT ?= 20m
 PKG ?= ./...
 
@@ -24,7 +26,7 @@ run: build ## build and start everything on this machine; ends with an example, 
 .PHONY: build
 build: ## build bin/linktrail
 	@mkdir -p bin
-	@go build -buildvcs=auto -trimpath -o bin/linktrail ./apps/linktrail
+	@go build -buildvcs=$(BUILDVCS) -trimpath -o bin/linktrail ./apps/linktrail
 
 ##@ Develop
 
