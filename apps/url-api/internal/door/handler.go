@@ -106,6 +106,11 @@ func (r *request) panicked(p any) {
 }
 
 func (r *request) answer() {
+	h := &r.rc.Request.Header
+	if n := h.ContentLength(); n > 0 || n == -1 { // -1: in chunks
+		// No request needs a body here. One that has been read over may hide where the next request begins.
+		r.rc.SetConnectionClose()
+	}
 	if r.method != http.MethodGet && r.method != http.MethodHead {
 		r.rc.Response.Header.Set("Allow", "GET, HEAD")
 		r.problem(http.StatusMethodNotAllowed, "Short links are for reading: use GET or HEAD.")
