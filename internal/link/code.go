@@ -87,9 +87,8 @@ func codeByte(b byte) bool {
 // reserved reports whether s is a path that linktrail, a proxy before it, or the habits of the web need for themselves.
 func reserved(s string) bool {
 	switch strings.ToLower(s) {
-	case "api", "admin", "assets", "console", "dashboard", "docs", "favicon", "graphql", "grpc", "health", "healthz",
-		"help", "index", "linktrail", "links", "livez", "login", "logout", "metrics", "openapi", "ping", "pprof",
-		"public", "ready", "readyz", "robots", "sitemap", "static", "stats", "status", "swagger", "version",
+	case "api", "admin", "assets", "console", "favicon", "health", "healthz", "links", "livez", "login", "logout",
+		"metrics", "openapi", "ready", "readyz", "robots", "sitemap", "static",
 		"favicon.ico", "index.html", "openapi.json", "robots.txt", "security.txt", "sitemap.xml", ".well-known":
 		return true
 	}
