@@ -32,7 +32,7 @@ build: ## build bin/linktrail
 
 .PHONY: test
 test: bin/testenv ## run all tests with the race detector on real servers (PKG=./internal/store/... for some)
-	@bin/testenv run -- go test -race -timeout $(TEST_TIMEOUT) $(PKG)
+	@bin/testenv run -- go test -race -count=1 -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: testenv
 testenv: bin/testenv ## start the servers for tests and keep them up; eval "$(go run ./hack/testenv/cmd env)" elsewhere
