@@ -111,7 +111,7 @@ func TestValidCode(t *testing.T) {
 		}
 	}
 	s := strings.Repeat("x", 64)
-	if n := testing.AllocsPerRun(100, func() { link.ValidCode(s) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _ = link.ValidCode(s) }); n != 0 {
 		t.Errorf("ValidCode allocates %v times", n)
 	}
 }

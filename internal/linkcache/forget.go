@@ -82,7 +82,7 @@ func (c *Cache) Run(ctx context.Context) error {
 			wait = minBackoff
 		}
 		c.metrics.redisAway.Errorf("changed links are not heard of: %v", err)
-		pause(ctx, wait)
+		_ = pause(ctx, wait) // cut short, it ends the loop
 		wait = min(2*wait, maxBackoff)
 	}
 	return nil

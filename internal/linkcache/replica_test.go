@@ -67,8 +67,8 @@ func replica(dir, redisAddr, name string) error {
 	c := linkcache.New(replicaConfig(name), files(dir), rdb, linkcache.WithRegisterer(registry))
 	defer c.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Run(ctx) }()
 	defer func() { cancel(); <-done }()
 
 	input := bufio.NewScanner(os.Stdin)
