@@ -108,7 +108,7 @@ func (s *service) drain() error {
 		errs = append(errs, s.rpc.shutdown(ctx))
 	}
 	if s.telemetry != nil {
-		errs = append(errs, s.telemetry.Shutdown(ctx))
+		s.flushSpans()
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
@@ -120,4 +120,17 @@ func (s *service) drain() error {
 		errs = append(errs, <-s.opsDone)
 	}
 	return errors.Join(errs...)
+}
+
+// flushDeadline is how long the last spans may take, beyond the drain deadline.
+const flushDeadline = 5 * time.Second
+
+// flushSpans comes after the last call. Spans that a collector did not take are told in the log: the stop was in order
+// all the same.
+func (s *service) flushSpans() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushDeadline)
+	defer cancel()
+	if err := s.telemetry.Shutdown(ctx); err != nil {
+		logx.Errorw("spans were lost", logx.Field("error", err.Error()))
+	}
 }

@@ -1,3 +1,4 @@
+// Package logic decides what analytics-rpc answers.
 package logic
 
 import (

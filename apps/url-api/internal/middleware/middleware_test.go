@@ -36,7 +36,7 @@ func TestProblems(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				w := httptest.NewRecorder()
-				middleware.Problems(h).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+				middleware.Problems(h).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 				var p problem.Problem
 				if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 					t.Fatalf("body %q: %v", w.Body, err)
@@ -62,7 +62,7 @@ func TestProblems(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				w := httptest.NewRecorder()
-				middleware.Problems(h).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+				middleware.Problems(h).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 				if w.Body.String() != "body" {
 					t.Errorf("body = %q", w.Body)
 				}
@@ -84,7 +84,7 @@ func TestStripTraceContext(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.remote, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.RemoteAddr = tt.remote
 			for _, h := range []string{"traceparent", "tracestate", "baggage"} {
 				r.Header.Set(h, "x")
