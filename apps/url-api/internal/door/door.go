@@ -40,7 +40,9 @@ type Door struct {
 	metrics *metrics
 	pages   pages
 	tls     *tls.Config // nil is HTTP
-	server  *fasthttp.Server
+	// serverKind is made once: it is an allocation that every request would make.
+	serverKind []trace.SpanStartOption
+	server     *fasthttp.Server
 
 	inFlight atomic.Int64
 	lookups  atomic.Int64
@@ -73,6 +75,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 		tracers = otel.GetTracerProvider()
 	}
 	d.tracer = tracers.Tracer(scope)
+	d.serverKind = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
 	d.metrics = newMetrics(d)
 	d.pages = newPages()
 	d.server = &fasthttp.Server{

@@ -30,15 +30,14 @@ const (
 // long as whoever is given it needs.
 func (d *Door) startSpan(h *fasthttp.RequestHeader, name string, trusted bool) (context.Context, trace.Span) {
 	ctx := context.Background()
-	kind := trace.WithSpanKind(trace.SpanKindServer)
 	caller := callerContext(h)
 	switch {
 	case !caller.IsValid():
-		return d.tracer.Start(ctx, name, kind)
+		return d.tracer.Start(ctx, name, d.serverKind...)
 	case trusted:
-		return d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, caller), name, kind)
+		return d.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, caller), name, d.serverKind...)
 	default:
-		return d.tracer.Start(ctx, name, kind, trace.WithLinks(trace.Link{SpanContext: caller}))
+		return d.tracer.Start(ctx, name, d.serverKind[0], trace.WithLinks(trace.Link{SpanContext: caller}))
 	}
 }
 
