@@ -1,0 +1,233 @@
+package kgo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	franz "github.com/twmb/franz-go/pkg/kgo"
+	"github.com/zeromicro/go-zero/core/logx"
+
+	"github.com/linktrail/linktrail/internal/clickstream"
+	"github.com/linktrail/linktrail/internal/clickstream/group"
+)
+
+// The times of a member of the group. Heartbeats go on in the background while a batch is handled, for however long.
+const (
+	// sessionTimeout is after how long without heartbeats the partitions go to others.
+	sessionTimeout = 45 * time.Second
+	// rebalanceTimeout is how long the group waits for a member that still has a batch in hand.
+	rebalanceTimeout = 60 * time.Second
+	// letGo is how much of it a handler may take before its context ends.
+	letGo = rebalanceTimeout / 2
+	// commitTimeout is how long a commit, and the farewell to the group, may take.
+	commitTimeout = 5 * time.Second
+)
+
+// The pauses between two attempts at a batch, and after an error of a fetch.
+const (
+	minPause = 100 * time.Millisecond
+	maxPause = 5 * time.Second
+)
+
+// Consumer is a clickstream.Consumer. While a batch is in hand the group waits with moving partitions; a handler that
+// fails, or takes longer than half a minute, then lets go of its batch, and whoever has the partitions next reads it again.
+type Consumer struct {
+	client   *franz.Client
+	maxBatch int
+	drain    time.Duration
+	metrics  *clickstream.ConsumerMetrics
+	watch    *group.Watch
+	joined   atomic.Bool
+	// wanted holds a token when the group wants to move partitions and waits for us.
+	wanted chan struct{}
+}
+
+// NewConsumer makes a Consumer, which joins the group at once. drain is how long the batch in hand may take once Run's
+// context has ended. Run must be called: it ends the membership.
+func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consumer, error) {
+	consumer := &Consumer{maxBatch: c.MaxBatch, drain: drain, wanted: make(chan struct{}, 1)}
+	client, err := Dial(c, o.clientID(),
+		franz.ConsumeTopics(c.Topic),
+		franz.ConsumerGroup(c.Group),
+		franz.Balancers(franz.CooperativeStickyBalancer()),
+		franz.ConsumeResetOffset(franz.NewOffset().AtStart()),
+		franz.SessionTimeout(sessionTimeout),
+		franz.RebalanceTimeout(rebalanceTimeout),
+		franz.DisableAutoCommit(),
+		franz.BlockRebalanceOnPoll(),
+		franz.OnPartitionsCallbackBlocked(func(context.Context, *franz.Client) { consumer.want() }),
+		franz.OnPartitionsAssigned(func(context.Context, *franz.Client, map[string][]int32) { consumer.joined.Store(true) }),
+		franz.OnPartitionsLost(func(context.Context, *franz.Client, map[string][]int32) { consumer.joined.Store(false) }),
+	)
+	if err != nil {
+		return nil, err
+	}
+	consumer.client = client
+	consumer.watch = group.NewWatch(group.Config{Client: client, Topic: c.Topic, Group: c.Group, Members: 1,
+		Mine: func(m kadm.DescribedGroupMember) bool {
+			id, _ := client.GroupMetadata()
+			return m.MemberID == id
+		}})
+	if consumer.metrics, err = clickstream.NewConsumerMetrics(o.Registerer, consumer.watch.Lag); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return consumer, nil
+}
+
+// Ready is that of clickstream.Consumer. A member without partitions, in a group of more members than there are
+// partitions, is ready too.
+func (c *Consumer) Ready() error {
+	if !c.joined.Load() {
+		return errors.New("the consumer group is not yet joined")
+	}
+	return nil
+}
+
+// Run is that of clickstream.Consumer. It can be called once.
+func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { c.watch.Run(watching) })
+	defer wg.Wait()
+	defer stop()
+	defer c.leave()
+	for ctx.Err() == nil {
+		fetches := c.client.PollRecords(ctx, c.maxBatch)
+		if fetches.IsClientClosed() {
+			return errors.New("the consumer is closed")
+		}
+		if records := fetches.Records(); len(records) > 0 {
+			c.take(ctx, h, records)
+		}
+		c.client.AllowRebalance()
+		report(ctx, fetches)
+	}
+	return nil
+}
+
+// take hands a batch over until it is written, and commits it. A batch that it has to let go is read again.
+func (c *Consumer) take(ctx context.Context, h clickstream.Handler, records []*franz.Record) {
+	batch := make([]clickstream.Record, len(records))
+	for i, r := range records {
+		batch[i] = clickstream.Record{Value: r.Value, Producer: producer(r.Headers), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+	}
+	if !c.handle(ctx, h, batch) {
+		c.rewind(records)
+		return
+	}
+	c.metrics.Consumed(len(batch))
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	if err := c.client.CommitRecords(limited, records...); err != nil {
+		c.metrics.CommitFailed()
+		logx.Errorw("commit of offsets failed; the records may be delivered again", logx.Field("records", len(records)), logx.Field("error", err))
+	}
+}
+
+// handle calls h until it returns nil, and reports whether it did before the batch had to be let go.
+func (c *Consumer) handle(ctx context.Context, h clickstream.Handler, batch []clickstream.Record) bool {
+	held, release := context.WithCancel(context.WithoutCancel(ctx))
+	moving := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { c.hold(ctx, held, release, moving) })
+	defer wg.Wait()
+	defer release()
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		err := h(held, batch)
+		if err == nil {
+			return true
+		}
+		c.metrics.HandlerFailed()
+		logx.Errorw("a batch could not be handled and will be tried again", logx.Field("records", len(batch)), logx.Field("error", err))
+		select {
+		case <-held.Done():
+			return false
+		case <-moving:
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+// hold calls release when the batch must be let go: drain after ctx has ended, or letGo after the group wanted to move
+// partitions. It closes moving as soon as the group does. It returns when held ends.
+func (c *Consumer) hold(ctx, held context.Context, release context.CancelFunc, moving chan<- struct{}) {
+	stopping, wanted := ctx.Done(), c.wanted
+	var drained, late <-chan time.Time
+	for {
+		select {
+		case <-held.Done():
+			return
+		case <-stopping:
+			stopping = nil
+			drained = time.After(c.drain)
+		case <-wanted:
+			wanted = nil
+			close(moving)
+			late = time.After(letGo)
+		case <-drained:
+			release()
+		case <-late:
+			release()
+		}
+	}
+}
+
+func (c *Consumer) want() {
+	select {
+	case c.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// rewind makes the next poll begin with these records again, where the partitions are still ours.
+func (c *Consumer) rewind(records []*franz.Record) {
+	first := make(map[string]map[int32]franz.EpochOffset)
+	for _, r := range records {
+		partitions := first[r.Topic]
+		if partitions == nil {
+			partitions = make(map[int32]franz.EpochOffset)
+			first[r.Topic] = partitions
+		}
+		if _, ok := partitions[r.Partition]; !ok {
+			partitions[r.Partition] = franz.EpochOffset{Epoch: r.LeaderEpoch, Offset: r.Offset}
+		}
+	}
+	c.client.SetOffsets(first)
+}
+
+// leave leaves the group, so that others have the partitions at once, and ends the client.
+func (c *Consumer) leave() {
+	c.joined.Store(false)
+	c.client.AllowRebalance()
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	if err := c.client.LeaveGroupContext(ctx); err != nil {
+		logx.Errorw("could not leave the consumer group; its partitions move when the session times out", logx.Field("error", err))
+	}
+	c.client.Close()
+}
+
+// report logs what fetches complain of. The client tries again by itself; a pause keeps it from doing so in a circle.
+func report(ctx context.Context, fetches franz.Fetches) {
+	var last error
+	fetches.EachError(func(topic string, partition int32, err error) {
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			last = fmt.Errorf("%s/%d: %w", topic, partition, err)
+		}
+	})
+	if last == nil {
+		return
+	}
+	logx.Errorw("clicks cannot be read", logx.Field("error", last))
+	select {
+	case <-ctx.Done():
+	case <-time.After(maxPause):
+	}
+}

@@ -1,0 +1,74 @@
+package kgo
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	franz "github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/linktrail/linktrail/internal/clickstream"
+)
+
+// The headers of a dead letter, beside the trace context of the click's producer.
+const (
+	HeaderReason    = "linktrail-reason"
+	HeaderTopic     = "linktrail-topic"
+	HeaderPartition = "linktrail-partition"
+	HeaderOffset    = "linktrail-offset"
+)
+
+// DeadLetters writes records that can never be handled to the topic's dead letters. Safe for concurrent use.
+type DeadLetters struct {
+	client *franz.Client
+}
+
+// NewDeadLetters makes a DeadLetters. It waits for no broker.
+func NewDeadLetters(c clickstream.Config, o Options) (*DeadLetters, error) {
+	client, err := Dial(c, o.clientID(),
+		franz.DefaultProduceTopic(c.Topic+clickstream.DeadLetterSuffix),
+		franz.RequiredAcks(franz.AllISRAcks()),
+		franz.ProducerLinger(0),
+		franz.ProducerBatchCompression(franz.SnappyCompression()),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &DeadLetters{client: client}, nil
+}
+
+// Send writes a record with its value and trace context, why it is there and where it was; the place is left out when it
+// is not known. It returns nil when all in-sync replicas have it. When ctx ends before that the record may be written
+// all the same, and so twice when it is sent again.
+func (d *DeadLetters) Send(ctx context.Context, r clickstream.Record, reason string) error {
+	headers := appendHeaders(nil, nil, r.Producer)
+	headers = append(headers,
+		franz.RecordHeader{Key: HeaderReason, Value: []byte(reason)},
+		franz.RecordHeader{Key: HeaderTopic, Value: []byte(r.Topic)},
+	)
+	if r.Partition >= 0 {
+		headers = append(headers,
+			franz.RecordHeader{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
+			franz.RecordHeader{Key: HeaderOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
+		)
+	}
+	done := make(chan error, 1)
+	// An idempotent record that is under way cannot be called back, so ctx ends the wait and not the record.
+	d.client.TryProduce(context.Background(), &franz.Record{Value: r.Value, Headers: headers}, func(_ *franz.Record, err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("write a dead letter: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("write a dead letter: %w", ctx.Err())
+	}
+}
+
+// Close waits until what Send left behind is written or ctx ends.
+func (d *DeadLetters) Close(ctx context.Context) error {
+	err := d.client.Flush(ctx)
+	d.client.Close()
+	return err
+}

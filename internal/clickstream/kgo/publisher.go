@@ -1,0 +1,135 @@
+package kgo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	franz "github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/linktrail/linktrail/internal/click"
+	"github.com/linktrail/linktrail/internal/clickstream"
+)
+
+// Publisher is a clickstream.Publisher. A click is retried, in its place in the queue, for as long as the broker is
+// away or the topic does not exist; what the broker refuses for good is dropped.
+type Publisher struct {
+	client  *franz.Client
+	sends   *clickstream.Sends
+	metrics *clickstream.PublisherMetrics
+
+	mu     sync.RWMutex // closed changes under Lock; Publish holds RLock
+	closed bool
+	taken  sync.WaitGroup // the clicks whose promise is not yet called
+	left   atomic.Int64   // taken clicks that Close gave up
+}
+
+// NewPublisher makes a Publisher. It waits for no broker.
+func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
+	client, err := Dial(c, o.clientID(),
+		franz.DefaultProduceTopic(c.Topic),
+		franz.RequiredAcks(franz.AllISRAcks()),
+		franz.MaxBufferedRecords(c.Queue),
+		franz.ProducerLinger(c.Linger()),
+		// What kq's own pusher uses, so that whoever reads the one reads the other.
+		franz.ProducerBatchCompression(franz.SnappyCompression()),
+		// A topic may be made after us; the queue is the only bound.
+		franz.UnknownTopicRetries(-1),
+	)
+	if err != nil {
+		return nil, err
+	}
+	p := &Publisher{client: client, sends: clickstream.NewSends(o.TracerProvider, c, o.clientID())}
+	p.metrics, err = clickstream.NewPublisherMetrics(o.Registerer, c.Queue, func() int { return int(client.BufferedProduceRecords()) })
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// sending is one click on its way; all that it needs is in one piece of memory.
+type sending struct {
+	publisher *Publisher
+	record    franz.Record
+	span      trace.Span
+	start     time.Time
+	headers   [2]franz.RecordHeader
+	parent    [traceparentLength]byte
+	value     [valueRoom]byte
+}
+
+// valueRoom is enough for most clicks' values; a longer one is put elsewhere.
+const valueRoom = 512
+
+// Publish is that of clickstream.Publisher.
+func (p *Publisher) Publish(ctx context.Context, c click.Click) {
+	s := &sending{publisher: p, start: time.Now()}
+	span, sc := p.sends.Start(ctx, &c)
+	s.span = span
+
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		p.metrics.Dropped(clickstream.DropClosed)
+		clickstream.EndDropped(span, string(clickstream.DropClosed), "the publisher is closed")
+		return
+	}
+	s.record.Value = c.AppendJSON(s.value[:0])
+	s.record.Headers = appendHeaders(s.headers[:0], s.parent[:0], sc)
+	p.taken.Add(1)
+	// The record's context is nobody's: the caller's may end with the redirect.
+	p.client.TryProduce(context.Background(), &s.record, s.done)
+}
+
+// done is called once for each click, by one goroutine for all of them.
+func (s *sending) done(r *franz.Record, err error) {
+	p := s.publisher
+	defer p.taken.Done()
+	switch {
+	case err == nil:
+		p.metrics.Published(s.start)
+		clickstream.EndSent(s.span, r.Partition, r.Offset)
+	case errors.Is(err, franz.ErrMaxBuffered):
+		p.metrics.Dropped(clickstream.DropQueueFull)
+		clickstream.EndDropped(s.span, string(clickstream.DropQueueFull), "the queue is full")
+	case errors.Is(err, franz.ErrClientClosed):
+		p.left.Add(1)
+		p.metrics.Dropped(clickstream.DropClosed)
+		clickstream.EndDropped(s.span, string(clickstream.DropClosed), "the publisher was closed before the broker answered")
+	default:
+		p.metrics.Dropped(clickstream.DropRejected)
+		clickstream.EndDropped(s.span, errorType(err), err.Error())
+	}
+}
+
+// errorType is a word of few values: the name of the broker's error where it is one.
+func errorType(err error) string {
+	if e, ok := errors.AsType[*kerr.Error](err); ok {
+		return e.Message
+	}
+	return string(clickstream.DropRejected)
+}
+
+// Close is that of clickstream.Publisher. Called again it does nothing.
+func (p *Publisher) Close(ctx context.Context) error {
+	p.mu.Lock()
+	closed := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if closed {
+		return nil
+	}
+	err := p.client.Flush(ctx)
+	p.client.Close()
+	p.taken.Wait()
+	if n := p.left.Load(); n > 0 {
+		return fmt.Errorf("%d clicks were not acknowledged in time and are lost: %w", n, err)
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package kq
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kadm"
+	franz "github.com/twmb/franz-go/pkg/kgo"
+	goqueue "github.com/zeromicro/go-queue/kq"
+	"github.com/zeromicro/go-zero/core/logx"
+	"github.com/zeromicro/go-zero/core/service"
+	"github.com/zeromicro/go-zero/core/trace"
+	oteltrace "go.opentelemetry.io/otel/trace"
+
+	"github.com/linktrail/linktrail/internal/clickstream"
+	"github.com/linktrail/linktrail/internal/clickstream/group"
+	"github.com/linktrail/linktrail/internal/clickstream/kgo"
+)
+
+// The pauses between two attempts at a batch.
+const (
+	minPause = 100 * time.Millisecond
+	maxPause = 5 * time.Second
+)
+
+// maxWait is how long a reader's fetch waits for records.
+const maxWait = 250 * time.Millisecond
+
+// Consumer is a clickstream.Consumer on kq's queue. Config.Conns readers, each a member of the group, hold one record at
+// a time; those which are waiting are handed over together, so that a batch has at most Conns records. A record's
+// offset is committed only after the handler returned nil, about a second later; so nothing is lost when the process is
+// killed, and what is read again then was written already.
+type Consumer struct {
+	config  clickstream.Config
+	drain   time.Duration
+	metrics *clickstream.ConsumerMetrics
+	watch   *group.Watch
+	admin   *franz.Client
+
+	waiting chan waiting
+	// stop is closed when no further batch begins, gone when the readers have left: until then a reader that has a
+	// record in hand keeps it, because one that gives up goes on to the next.
+	stop, gone chan struct{}
+}
+
+// waiting is a reader's record, and where the reader learns whether it was handled.
+type waiting struct {
+	record clickstream.Record
+	done   chan error
+}
+
+var errStopped = errors.New("the consumer has stopped")
+
+// NewConsumer makes a Consumer. drain is how long the batch in hand may take once Run's context has ended.
+func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consumer, error) {
+	admin, err := kgo.Dial(c, kgo.DefaultClientID)
+	if err != nil {
+		return nil, err
+	}
+	consumer := &Consumer{
+		config:  c,
+		drain:   drain,
+		admin:   admin,
+		waiting: make(chan waiting),
+		stop:    make(chan struct{}),
+		gone:    make(chan struct{}),
+		// kq does not say who its members are. They carry kafka-go's client id, which names program and host: two
+		// processes of one program on one host are taken for each other.
+		watch: group.NewWatch(group.Config{Client: admin, Topic: c.Topic, Group: c.Group, Members: c.Conns,
+			Mine: func(m kadm.DescribedGroupMember) bool { return m.ClientID == kafka.DefaultClientID }}),
+	}
+	if consumer.metrics, err = clickstream.NewConsumerMetrics(o.Registerer, consumer.watch.Lag); err != nil {
+		admin.Close()
+		return nil, err
+	}
+	return consumer, nil
+}
+
+// Ready is that of clickstream.Consumer. kq has no hook for it, so the brokers are asked every few seconds: it is nil
+// when the group is stable and all our readers are members.
+func (c *Consumer) Ready() error { return c.watch.Ready() }
+
+// Run is that of clickstream.Consumer. It can be called once.
+func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
+	defer c.admin.Close()
+	queue, err := goqueue.NewQueue(c.conf(), goqueue.WithHandle(c.consume), goqueue.WithMaxWait(maxWait),
+		goqueue.WithErrorHandler(func(context.Context, kafka.Message, error) {})) // only ever errStopped
+	if err != nil {
+		return err
+	}
+	watching, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var watch, readers sync.WaitGroup
+	watch.Go(func() { c.watch.Run(watching) })
+	readers.Go(queue.Start)
+
+	c.collect(ctx, h)
+	end()
+	watch.Wait()
+	// Stop closes the log as well, of which we are not the owner: it is put away meanwhile. Lines in between go to the
+	// console.
+	log := logx.Reset()
+	queue.Stop()
+	if log != nil {
+		logx.SetWriter(log)
+	}
+	close(c.gone)
+	readers.Wait()
+	return nil
+}
+
+// conf is kq's configuration. NewQueue sets up a whole service by it: without a name for the tracing agent (ours is the
+// provider), without a server of its own, and with the log left as it is when it was set up before.
+func (c *Consumer) conf() goqueue.KqConf {
+	return goqueue.KqConf{
+		ServiceConf: service.ServiceConf{Name: c.config.Group, Telemetry: trace.Config{Disabled: true}},
+		Brokers:     c.config.Brokers,
+		Group:       c.config.Group,
+		Topic:       c.config.Topic,
+		Offset:      "first",
+		Conns:       c.config.Conns,
+		// More than one of either and kq commits past records that are not yet handled.
+		Consumers:  1,
+		Processors: 1,
+		MinBytes:   1,
+		MaxBytes:   10 << 20,
+		// What fails is not committed. It only fails when we stop, and then nothing later is committed either.
+		ForceCommit: false,
+	}
+}
+
+// consume is kq's handler. kq's context never ends; it carries the producer's span context.
+func (c *Consumer) consume(ctx context.Context, _, value string) error {
+	w := waiting{done: make(chan error, 1), record: clickstream.Record{
+		Value:     []byte(value),
+		Producer:  oteltrace.SpanContextFromContext(ctx),
+		Topic:     c.config.Topic,
+		Partition: -1,
+		Offset:    -1,
+	}}
+	select {
+	case c.waiting <- w:
+	case <-c.stop:
+		<-c.gone
+		return errStopped
+	}
+	if err := <-w.done; err != nil {
+		<-c.gone
+		return err
+	}
+	return nil
+}
+
+// collect hands over whatever is waiting as one batch, until ctx ends. It is the only one to call h.
+func (c *Consumer) collect(ctx context.Context, h clickstream.Handler) {
+	defer close(c.stop)
+	for {
+		var batch []waiting
+		select {
+		case <-ctx.Done():
+			return
+		case w := <-c.waiting:
+			batch = append(batch, w)
+		}
+	more:
+		for len(batch) < c.config.MaxBatch {
+			select {
+			case w := <-c.waiting:
+				batch = append(batch, w)
+			default:
+				break more
+			}
+		}
+		err := c.handle(ctx, h, batch)
+		for _, w := range batch {
+			w.done <- err
+		}
+		if err != nil {
+			return
+		}
+		c.metrics.Consumed(len(batch))
+	}
+}
+
+// handle calls h until it returns nil or the drain deadline has passed.
+func (c *Consumer) handle(ctx context.Context, h clickstream.Handler, batch []waiting) error {
+	records := make([]clickstream.Record, len(batch))
+	for i, w := range batch {
+		records[i] = w.record
+	}
+	held, release := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-held.Done():
+			return
+		case <-ctx.Done():
+		}
+		select {
+		case <-held.Done():
+		case <-time.After(c.drain):
+			release()
+		}
+	})
+	defer wg.Wait()
+	defer release()
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		err := h(held, records)
+		if err == nil {
+			return nil
+		}
+		c.metrics.HandlerFailed()
+		logx.Errorw("a batch could not be handled and will be tried again", logx.Field("records", len(batch)), logx.Field("error", err))
+		select {
+		case <-held.Done():
+			return errStopped
+		case <-time.After(pause):
+		}
+	}
+}

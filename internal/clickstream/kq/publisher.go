@@ -1,0 +1,144 @@
+package kq
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	goqueue "github.com/zeromicro/go-queue/kq"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/linktrail/linktrail/internal/click"
+	"github.com/linktrail/linktrail/internal/clickstream"
+)
+
+// Publisher is a clickstream.Publisher on kq.Pusher. The pusher can block for as long as one of its flushes does, so
+// that clicks wait in a queue of our own, from which one goroutine hands them over. A click is published, and its span
+// ends, when kq has it: kq asks the broker for no acknowledgement, and a chunk that it cannot write is lost and only
+// logged, which no metric of ours can see.
+type Publisher struct {
+	pusher  *goqueue.Pusher
+	sends   *clickstream.Sends
+	metrics *clickstream.PublisherMetrics
+
+	queue   chan sending
+	abandon chan struct{} // closed when what is left in the queue is to be dropped
+	handed  chan struct{} // closed when the queue is empty and will stay so
+
+	mu     sync.RWMutex // closed changes under Lock; Publish holds RLock
+	closed bool
+	left   int // written before handed is closed
+}
+
+// sending is one click on its way.
+type sending struct {
+	value string
+	span  trace.Span
+	sc    trace.SpanContext
+	start time.Time
+}
+
+// minLinger is the least pause between two flushes: kq's executor runs a ticker of that length.
+const minLinger = 10 * time.Millisecond
+
+// NewPublisher makes a Publisher. It waits for no broker.
+func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
+	p := &Publisher{
+		sends:   clickstream.NewSends(o.TracerProvider, c, kafka.DefaultClientID),
+		queue:   make(chan sending, c.Queue),
+		abandon: make(chan struct{}),
+		handed:  make(chan struct{}),
+	}
+	var err error
+	if p.metrics, err = clickstream.NewPublisherMetrics(o.Registerer, c.Queue, func() int { return len(p.queue) }); err != nil {
+		return nil, err
+	}
+	p.pusher = goqueue.NewPusher(c.Brokers, c.Topic, goqueue.WithFlushInterval(max(c.Linger(), minLinger)))
+	go p.handOver()
+	return p, nil
+}
+
+// Publish is that of clickstream.Publisher.
+func (p *Publisher) Publish(ctx context.Context, c click.Click) {
+	start := time.Now()
+	span, sc := p.sends.Start(ctx, &c)
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		p.drop(span, clickstream.DropClosed, "the publisher is closed")
+		return
+	}
+	select {
+	case p.queue <- sending{value: string(c.AppendJSON(make([]byte, 0, valueRoom))), span: span, sc: sc, start: start}:
+	default:
+		p.drop(span, clickstream.DropQueueFull, "the queue is full")
+	}
+}
+
+// valueRoom is enough for most clicks' values.
+const valueRoom = 512
+
+func (p *Publisher) drop(span trace.Span, reason clickstream.DropReason, description string) {
+	p.metrics.Dropped(reason)
+	clickstream.EndDropped(span, string(reason), description)
+}
+
+// handOver gives the queue's clicks to kq until the queue is closed and empty.
+func (p *Publisher) handOver() {
+	defer close(p.handed)
+	for s := range p.queue {
+		select {
+		case <-p.abandon:
+			p.left++
+			p.drop(s.span, clickstream.DropClosed, "the publisher was closed before kq took the click")
+			continue
+		default:
+		}
+		// Nothing of the caller's context goes along but the span: kq injects all that the global propagator knows, and
+		// baggage is not ours to send.
+		ctx := trace.ContextWithSpanContext(context.Background(), s.sc)
+		if err := p.pusher.PushWithKey(ctx, "", s.value); err != nil {
+			p.drop(s.span, clickstream.DropRejected, err.Error())
+			continue
+		}
+		p.metrics.Published(s.start)
+		clickstream.EndSent(s.span, -1, -1)
+	}
+}
+
+// Close is that of clickstream.Publisher, with this difference: it cannot tell how many of the clicks in kq's hands
+// were lost. When ctx ends while kq is still writing, kq goes on until its own attempts are used up, in the background.
+// Called again it does nothing.
+func (p *Publisher) Close(ctx context.Context) error {
+	p.mu.Lock()
+	closed := p.closed
+	if !closed {
+		p.closed = true
+		close(p.queue)
+	}
+	p.mu.Unlock()
+	if closed {
+		return nil
+	}
+	flushed := make(chan error, 1)
+	go func() {
+		<-p.handed
+		flushed <- p.pusher.Close()
+	}()
+	select {
+	case err := <-flushed:
+		return err
+	case <-ctx.Done():
+	}
+	close(p.abandon)
+	waiting := len(p.queue)
+	select {
+	case <-p.handed:
+		waiting = p.left
+	case <-time.After(minLinger):
+		// kq holds the goroutine; it drops what is waiting once kq lets go.
+	}
+	return fmt.Errorf("%d clicks were not handed over in time and are lost, and so may be those in kq's hands: %w", waiting, ctx.Err())
+}

@@ -1,0 +1,112 @@
+package clickstream
+
+import (
+	"context"
+	"net"
+	"strconv"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/linktrail/linktrail/internal/click"
+)
+
+const tracerName = "github.com/linktrail/linktrail/internal/clickstream"
+
+// Sends makes the spans `send {topic}`, by OpenTelemetry's conventions for Kafka. Safe for concurrent use.
+type Sends struct {
+	tracer  trace.Tracer
+	name    string
+	options []trace.SpanStartOption
+}
+
+// NewSends returns the Sends of a publisher. A nil provider is OpenTelemetry's global one. server.address is set when
+// there is but one broker to name.
+func NewSends(provider trace.TracerProvider, c Config, clientID string) *Sends {
+	if provider == nil {
+		provider = otel.GetTracerProvider()
+	}
+	attrs := []attribute.KeyValue{
+		semconv.MessagingSystemKafka,
+		semconv.MessagingOperationName("send"),
+		semconv.MessagingOperationTypeSend,
+		semconv.MessagingDestinationName(c.Topic),
+		semconv.MessagingClientID(clientID),
+	}
+	if len(c.Brokers) == 1 {
+		if host, port, err := net.SplitHostPort(c.Brokers[0]); err == nil {
+			attrs = append(attrs, semconv.ServerAddress(host))
+			if n, err := strconv.Atoi(port); err == nil {
+				attrs = append(attrs, semconv.ServerPort(n))
+			}
+		}
+	}
+	return &Sends{
+		tracer:  provider.Tracer(tracerName, trace.WithSchemaURL(semconv.SchemaURL)),
+		name:    "send " + c.Topic,
+		options: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(attrs...)},
+	}
+}
+
+// Start starts the span of a click below the span in ctx, whose end it may outlive, and returns the context that travels
+// in the record. Below a span that is not sampled there is none to make: that span's own context travels on.
+func (s *Sends) Start(ctx context.Context, c *click.Click) (trace.Span, trace.SpanContext) {
+	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
+		return noop.Span{}, parent
+	}
+	_, span := s.tracer.Start(ctx, s.name, s.options...)
+	if span.IsRecording() {
+		span.SetAttributes(semconv.MessagingMessageID(c.ID.String()))
+	}
+	return span, span.SpanContext()
+}
+
+// EndSent ends the span of a record which lies at offset of partition now; -1 when the driver does not know.
+func EndSent(span trace.Span, partition int32, offset int64) {
+	if span.IsRecording() && partition >= 0 {
+		span.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(partition))))
+		if offset >= 0 {
+			span.SetAttributes(semconv.MessagingKafkaOffset(int(offset)))
+		}
+	}
+	span.End()
+}
+
+// EndDropped ends the span of a click that was not sent. errorType is a word for its kind, description is for people.
+func EndDropped(span trace.Span, errorType, description string) {
+	if span.IsRecording() {
+		span.SetAttributes(semconv.ErrorTypeKey.String(errorType))
+		span.SetStatus(codes.Error, description)
+	}
+	span.End()
+}
+
+// StartProcess starts the span `process {topic}` of one record: a child of the producer's span, as the messaging
+// conventions allow for a single message, and linked to it, as they want. A record whose producer is not known or was
+// not sampled begins no trace: the span returned records nothing, and neither do those below it.
+func StartProcess(ctx context.Context, tracer trace.Tracer, r Record, group string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	ctx = trace.ContextWithRemoteSpanContext(ctx, r.Producer)
+	if !r.Producer.IsSampled() {
+		return ctx, trace.SpanFromContext(ctx)
+	}
+	attrs := []attribute.KeyValue{
+		semconv.MessagingSystemKafka,
+		semconv.MessagingOperationName("process"),
+		semconv.MessagingOperationTypeProcess,
+		semconv.MessagingDestinationName(r.Topic),
+		semconv.MessagingConsumerGroupName(group),
+	}
+	if r.Partition >= 0 {
+		attrs = append(attrs, semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.Partition))), semconv.MessagingKafkaOffset(int(r.Offset)))
+	}
+	options = append([]trace.SpanStartOption{
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(trace.Link{SpanContext: r.Producer}),
+		trace.WithAttributes(attrs...),
+	}, options...)
+	return tracer.Start(ctx, "process "+r.Topic, options...)
+}
