@@ -50,7 +50,7 @@ func TestRedirect(t *testing.T) {
 
 	t.Run("OK a target cannot end the header", func(t *testing.T) {
 		a := open(t, nil).ask("GET", "/injected")
-		if a.Header.Values("Set-Cookie") != nil || a.StatusCode != 302 {
+		if a.Header.Values("Set-Cookie") != nil || a.StatusCode != http.StatusFound {
 			t.Errorf("%d %v", a.StatusCode, a.Header)
 		}
 	})
@@ -114,14 +114,14 @@ func TestErrors(t *testing.T) {
 		h.ask("GET", "/found")
 		h.store.set(func(s *store) { s.away = true })
 		a := h.ask("GET", "/moved")
-		if a.StatusCode != 503 || a.Header.Get("Retry-After") != "1" || strings.Contains(a.body, "10.9.8.7") {
+		if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") != "1" || strings.Contains(a.body, "10.9.8.7") {
 			t.Errorf("%d, Retry-After %q: %s", a.StatusCode, a.Header.Get("Retry-After"), a.body)
 		}
 		if got := h.span(a).Status().Code.String(); got != "Error" {
 			t.Errorf("the span's status is %s", got)
 		}
 		h.now.Add(int64(time.Minute))
-		if a := h.ask("GET", "/found"); a.StatusCode != 302 {
+		if a := h.ask("GET", "/found"); a.StatusCode != http.StatusFound {
 			t.Errorf("a link that is cached: %d", a.StatusCode)
 		}
 	})
@@ -130,7 +130,7 @@ func TestErrors(t *testing.T) {
 		h := open(t, nil)
 		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"} {
 			a := h.ask(method, "/found")
-			if a.StatusCode != 405 || a.Header.Get("Allow") != "GET, HEAD" {
+			if a.StatusCode != http.StatusMethodNotAllowed || a.Header.Get("Allow") != "GET, HEAD" {
 				t.Errorf("%s: %d, Allow %q", method, a.StatusCode, a.Header.Get("Allow"))
 			}
 			want := method
@@ -150,13 +150,13 @@ func TestErrors(t *testing.T) {
 		h := open(t, nil)
 		h.clicks.fault = true
 		a := h.ask("GET", "/found")
-		if a.StatusCode != 500 || a.Header.Get("Location") != "" || strings.Contains(a.body, "publisher") {
+		if a.StatusCode != http.StatusInternalServerError || a.Header.Get("Location") != "" || strings.Contains(a.body, "publisher") {
 			t.Errorf("%d %v %s", a.StatusCode, a.Header, a.body)
 		}
 		if n := h.metric("linktrail_redirect_panics_total", ""); n != 1 {
 			t.Errorf("linktrail_redirect_panics_total is %v", n)
 		}
-		if a := h.ask("HEAD", "/found"); a.StatusCode != 302 {
+		if a := h.ask("HEAD", "/found"); a.StatusCode != http.StatusFound {
 			t.Errorf("after it: %d", a.StatusCode)
 		}
 	})
@@ -172,14 +172,14 @@ func TestErrors(t *testing.T) {
 		go func() { waiting <- h.ask("GET", "/moved") }()
 		eventually(t, "one waits", func() bool { return h.store.reads.Load() == 2 })
 		a := h.ask("GET", "/keep307")
-		if a.StatusCode != 503 || a.Header.Get("Retry-After") != "1" || h.metric("linktrail_redirects_shed_total", "") != 1 {
+		if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") != "1" || h.metric("linktrail_redirects_shed_total", "") != 1 {
 			t.Errorf("%d, Retry-After %q", a.StatusCode, a.Header.Get("Retry-After"))
 		}
-		if a := h.ask("GET", "/found"); a.StatusCode != 302 {
+		if a := h.ask("GET", "/found"); a.StatusCode != http.StatusFound {
 			t.Errorf("a link that is known: %d", a.StatusCode)
 		}
 		close(gate)
-		if a := <-waiting; a.StatusCode != 301 {
+		if a := <-waiting; a.StatusCode != http.StatusMovedPermanently {
 			t.Errorf("who waited: %d", a.StatusCode)
 		}
 	})
@@ -210,22 +210,22 @@ func TestNegotiation(t *testing.T) {
 
 func TestFixedPages(t *testing.T) {
 	h := open(t, nil)
-	if a := h.ask("GET", "/"); a.StatusCode != 200 || !strings.Contains(a.body, "short links") ||
+	if a := h.ask("GET", "/"); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "short links") ||
 		!strings.HasPrefix(a.Header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("/: %d %v %s", a.StatusCode, a.Header, a.body)
 	}
-	if a := h.ask("GET", "/robots.txt"); a.StatusCode != 200 || a.body != "User-agent: *\nDisallow: /\n" ||
+	if a := h.ask("GET", "/robots.txt"); a.StatusCode != http.StatusOK || a.body != "User-agent: *\nDisallow: /\n" ||
 		a.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 		t.Errorf("/robots.txt: %d %v %s", a.StatusCode, a.Header, a.body)
 	}
-	if a := h.ask("GET", "/favicon.ico"); a.StatusCode != 204 || a.body != "" {
+	if a := h.ask("GET", "/favicon.ico"); a.StatusCode != http.StatusNoContent || a.body != "" {
 		t.Errorf("/favicon.ico: %d %s", a.StatusCode, a.body)
 	}
 	if n := h.store.reads.Load(); n != 0 || len(h.clicks.all()) != 0 {
 		t.Errorf("%d look-ups, %d clicks", n, len(h.clicks.all()))
 	}
 	home := open(t, func(c *door.Config, _ *door.Deps, _ *linkcache.Config) { c.HomeURL = "https://example.org/about" })
-	if a := home.ask("GET", "/"); a.StatusCode != 302 || a.Header.Get("Location") != "https://example.org/about" {
+	if a := home.ask("GET", "/"); a.StatusCode != http.StatusFound || a.Header.Get("Location") != "https://example.org/about" {
 		t.Errorf("/ with HomeURL: %d %v", a.StatusCode, a.Header)
 	}
 }
@@ -237,7 +237,7 @@ func TestPathsThatAreNoCodes(t *testing.T) {
 		"/found.", "/fo+und", "/fo~und", "/f%C3%BCnf", "/.well-known/security.txt", "/index.html", "/%", "/found;v=1", "*",
 	} {
 		answers := h.raw("GET " + path + " HTTP/1.1\r\nHost: s.example\r\nConnection: close\r\n\r\n")
-		if len(answers) != 1 || answers[0].StatusCode != 404 && answers[0].StatusCode != 400 {
+		if len(answers) != 1 || answers[0].StatusCode != http.StatusNotFound && answers[0].StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %v", path, answers)
 			continue
 		}

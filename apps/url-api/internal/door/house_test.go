@@ -224,6 +224,7 @@ func (h *house) raw(text string) []answer {
 			return answers
 		}
 		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
 		if err != nil {
 			h.t.Fatal(err)
 		}

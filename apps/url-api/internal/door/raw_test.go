@@ -120,6 +120,7 @@ func TestShutdown(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
 
 		inFlight := make(chan answer, 1)
 		go func() { inFlight <- h.ask("GET", "/found") }()
@@ -146,7 +147,7 @@ func TestShutdown(t *testing.T) {
 		default:
 		}
 		close(gate)
-		if a := <-inFlight; a.StatusCode != 302 || !a.Close {
+		if a := <-inFlight; a.StatusCode != http.StatusFound || !a.Close {
 			t.Errorf("in flight: %d, Connection: close is %v", a.StatusCode, a.Close)
 		}
 		if err := <-stopped; err != nil {
@@ -209,7 +210,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()
-	if res.StatusCode != 302 {
+	if res.StatusCode != http.StatusFound {
 		t.Errorf("%d", res.StatusCode)
 	}
 	if got := attributes(h.span(answer{Response: res}))["url.scheme"]; got != "https" {

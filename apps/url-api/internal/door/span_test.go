@@ -303,7 +303,7 @@ func TestBuffers(t *testing.T) {
 					"Accept-Language: %s\r\nX-Forwarded-For: 198.51.%d.1\r\n\r\n", mark, mark, mark, mark, mark, i)
 			}
 			for _, a := range h.raw(text.String()) {
-				if a.StatusCode != 302 || a.Header.Get("Location") != "https://example.org/found" {
+				if a.StatusCode != http.StatusFound || a.Header.Get("Location") != "https://example.org/found" {
 					t.Errorf("%d %v", a.StatusCode, a.Header)
 				}
 			}
