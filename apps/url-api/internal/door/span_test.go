@@ -2,6 +2,7 @@ package door_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
