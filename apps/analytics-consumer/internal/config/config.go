@@ -48,8 +48,8 @@ func Load(file string) (Config, error) {
 }
 
 func (c Config) check() error {
-	if len(c.ClickStream.Brokers) == 0 {
-		return fmt.Errorf("ClickStream.Brokers: is empty; it needs a broker's host:port, such as localhost:9092")
+	if err := c.ClickStream.Validate(); err != nil {
+		return err
 	}
 	if c.Drain <= 0 {
 		return fmt.Errorf("Drain: %v is not a positive duration, such as 20s", c.Drain)

@@ -149,7 +149,6 @@ func (i *Ingester) write(ctx context.Context, items []*item) error {
 		}
 		return nil
 	case ctx.Err() != nil || !refused(err):
-		i.metrics.failures.Inc()
 		return fmt.Errorf("write %d clicks: %w", len(items), err)
 	case len(items) == 1:
 		items[0].reason, items[0].err = reasonRefused, err
@@ -173,7 +172,6 @@ func (i *Ingester) putAside(ctx context.Context, items []item) error {
 		}
 		last = click.Cut(fmt.Sprintf("%s: %v", it.reason, it.err), maxReason)
 		if err := i.dead.Send(ctx, it.record, last); err != nil {
-			i.metrics.failures.Inc()
 			return fmt.Errorf("put a record among the dead letters: %w", err)
 		}
 		i.metrics.dead.WithLabelValues(it.reason).Inc()

@@ -96,7 +96,7 @@ func TestHandle(t *testing.T) {
 			r.store.away = nil
 			r.mustHandle(batch)
 			r.wantStats(2, 0)
-			r.wantCount("linktrail_clicks_write_failures_total", 1)
+			r.wantCount("linktrail_clicks_written_total", 2)
 		}
 	})
 	t.Run("ErrDeadLettersAway", func(t *testing.T) {

@@ -10,9 +10,9 @@ const (
 
 // metrics are what an Ingester counts.
 type metrics struct {
-	written, duplicate, failures prometheus.Counter
-	dead                         *prometheus.CounterVec
-	batch, duration, delay       prometheus.Histogram
+	written, duplicate     prometheus.Counter
+	dead                   *prometheus.CounterVec
+	batch, duration, delay prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -29,10 +29,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "linktrail_clicks_dead_letter_total",
 			Help: "Records moved to the topic of dead letters: undecodable ones are no clicks, refused ones the store will never take.",
 		}, []string{"reason"}),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "linktrail_clicks_write_failures_total",
-			Help: "Attempts to write a batch that failed and are made again.",
-		}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "linktrail_clicks_batch_size",
 			Help:    "Records a batch handed over by Kafka.",
@@ -53,7 +49,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.dead.WithLabelValues(reasonUndecodable)
 	m.dead.WithLabelValues(reasonRefused)
 	if r != nil {
-		r.MustRegister(m.written, m.duplicate, m.dead, m.failures, m.batch, m.duration, m.delay)
+		r.MustRegister(m.written, m.duplicate, m.dead, m.batch, m.duration, m.delay)
 	}
 	return m
 }

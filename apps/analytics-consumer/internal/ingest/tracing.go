@@ -2,8 +2,6 @@ package ingest
 
 import (
 	"context"
-	"strconv"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -37,7 +35,7 @@ func newTracing(p trace.TracerProvider, group string, database dbtrace.Database)
 }
 
 // record makes the spans of a batch: for each click whose producer was sampled `process click-events` in the click's own
-// trace with `INSERT clicks` below it, and one span for the whole batch in a trace of its own, which links to their
+// trace with `INSERT clicks` below it, and for a batch of several one span in a trace of its own, which links to their
 // producer spans.
 func (t tracing) record(b *batch) {
 	var links []trace.Link
@@ -53,13 +51,13 @@ func (t tracing) record(b *batch) {
 			links = append(links, trace.Link{SpanContext: it.record.Producer})
 		}
 	}
-	if len(links) > 0 {
+	if len(links) > 0 && len(b.items) > 1 {
 		t.batch(b, topic, links)
 	}
 }
 
 func (t tracing) process(b *batch, it *item) {
-	ctx, span := startProcess(t.tracer, it.record, t.group, b.started)
+	ctx, span := clickstream.StartProcess(context.Background(), t.tracer, it.record, t.group, trace.WithTimestamp(b.started))
 	defer span.End(trace.WithTimestamp(b.ended))
 	if it.reason != reasonUndecodable {
 		span.SetAttributes(semconv.MessagingMessageID(it.click.ID.String()))
@@ -75,24 +73,6 @@ func (t tracing) process(b *batch, it *item) {
 	case it.size == 0:
 		fail(span, "write_failed", "not tried; an earlier part of the batch failed")
 	}
-}
-
-// startProcess starts the span of one record: a child of the producer's, as the messaging conventions allow for a single
-// message, and linked to it, as they want.
-func startProcess(tracer trace.Tracer, r clickstream.Record, group string, at time.Time) (context.Context, trace.Span) {
-	ctx := trace.ContextWithRemoteSpanContext(context.Background(), r.Producer)
-	attrs := []attribute.KeyValue{
-		semconv.MessagingSystemKafka,
-		semconv.MessagingOperationName("process"),
-		semconv.MessagingOperationTypeProcess,
-		semconv.MessagingDestinationName(r.Topic),
-		semconv.MessagingConsumerGroupName(group),
-	}
-	if r.Partition >= 0 {
-		attrs = append(attrs, semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.Partition))), semconv.MessagingKafkaOffset(int(r.Offset)))
-	}
-	return tracer.Start(ctx, "process "+r.Topic, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(at),
-		trace.WithLinks(trace.Link{SpanContext: r.Producer}), trace.WithAttributes(attrs...))
 }
 
 // write makes the span of the write that held the click. A batch insert serves many clicks and has a span in the trace

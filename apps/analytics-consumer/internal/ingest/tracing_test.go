@@ -57,6 +57,9 @@ func TestSpans(t *testing.T) {
 		if insert.StartTime().Before(process.StartTime()) || insert.EndTime().After(process.EndTime()) || insert.EndTime().Before(insert.StartTime()) {
 			t.Error("the insert span does not lie within the process span")
 		}
+		if n := len(r.spans.Ended()); n != 2 {
+			t.Errorf("%d spans, want no batch span for one click", n)
+		}
 	})
 	t.Run("OKBatch", func(t *testing.T) {
 		r := newRig(t)
