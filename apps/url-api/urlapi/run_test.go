@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/linktrail/linktrail/apps/url-api/urlapi"
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/store"
 )
@@ -78,6 +79,23 @@ func TestRunErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOnRealServers is the API on PostgreSQL and Redis.
+func TestOnRealServers(t *testing.T) {
+	s := mustServeOn(t, testenv.Postgres(t), fmt.Sprintf("Redis: {Addrs: [%q]}\nLinkCache: {KeyPrefix: %q, Channel: %q}\n",
+		testenv.Redis(t), t.Name()+":", t.Name()))
+	t.Run("Create", func(t *testing.T) { testCreate(t, s) })
+	t.Run("Update", func(t *testing.T) { testUpdate(t, s) })
+	t.Run("Delete", func(t *testing.T) { testDelete(t, s) })
+	t.Run("List", func(t *testing.T) { testList(t, s) })
+	t.Run("Errors", func(t *testing.T) { testErrors(t, s) })
+	t.Run("ChangesReachTheDoor", func(t *testing.T) { testDoor(t, s) })
+	s.mustCall(t, http.StatusCreated, http.MethodPost, "/api/v1/links", `{"url":"http://a.example","slug":"counted"}`)
+	now := time.Now()
+	s.mustClick(t, "counted", now, now, now, now, now, now, now, now)
+	t.Run("LatestClicks", func(t *testing.T) { testLatest(t, s) })
+	t.Run("OneTrace", func(t *testing.T) { testStatsTrace(t, s) })
 }
 
 // TestStopAnswersWhatIsInFlight stops url-api while a request is half sent.

@@ -65,8 +65,14 @@ type server struct {
 	stop           func() error
 }
 
-// mustServe starts url-api with further lines of YAML; it is stopped when the test ends.
+// mustServe starts url-api on a new SQLite file, with further lines of YAML; it is stopped when the test ends.
 func mustServe(t *testing.T, yaml string) *server {
+	t.Helper()
+	return mustServeOn(t, "sqlite:"+filepath.Join(t.TempDir(), "linktrail.db"), yaml)
+}
+
+// mustServeOn is mustServe on an empty database.
+func mustServeOn(t *testing.T, dsn, yaml string) *server {
 	t.Helper()
 	// Spans are looked for while the services run.
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -75,7 +81,6 @@ func mustServe(t *testing.T, yaml string) *server {
 	if err := os.Mkdir(s.spans, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	dsn := "sqlite:" + filepath.Join(dir, "linktrail.db")
 	s.mustOpenStore(t, dsn)
 	rpc := freeAddr(t)
 	s.mustStartAnalytics(t, dir, dsn, rpc)
