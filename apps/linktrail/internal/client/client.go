@@ -1,0 +1,227 @@
+// Package client calls linktrail's REST API. Its types are those of the API's JSON.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of a call.
+const (
+	// Timeout is how long one call may take.
+	Timeout = 20 * time.Second
+	// maxAnswer is the most bytes of an answer that are read.
+	maxAnswer = 32 << 20
+)
+
+// MaxPage is the most links or clicks of one page.
+const MaxPage = 100
+
+// Client calls one server with one key. It is safe for concurrent use.
+type Client struct {
+	server string
+	key    string
+	http   *http.Client
+}
+
+// New returns a client of the API at a base URL such as http://127.0.0.1:8081. It does not connect.
+func New(server, key string) (*Client, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("%q is not the URL of a server, such as http://127.0.0.1:8081", server)
+	}
+	return &Client{
+		server: strings.TrimRight(server, "/"),
+		key:    key,
+		http: &http.Client{
+			Timeout: Timeout,
+			// The API never redirects; a key must not travel to where something else points.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Server is the address that is called.
+func (c *Client) Server() string { return c.server }
+
+// Problem is an error that the server told (RFC 9457).
+type Problem struct {
+	Status  int    `json:"status"`
+	Title   string `json:"title"`
+	Detail  string `json:"detail"`
+	Field   string `json:"field"`
+	TraceID string `json:"trace_id"`
+}
+
+// Error is what went wrong, in the server's words.
+func (p *Problem) Error() string {
+	text := p.Detail
+	if text == "" {
+		text = fmt.Sprintf("the server answered %d %s", p.Status, http.StatusText(p.Status))
+	}
+	text = strings.TrimSuffix(text, ".")
+	if p.Status >= http.StatusInternalServerError && p.TraceID != "" {
+		text += " (trace " + p.TraceID + ")"
+	}
+	return text
+}
+
+// StatusOf is the HTTP status of a Problem in err's chain, and 0 without one.
+func StatusOf(err error) int {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p.Status
+	}
+	return 0
+}
+
+// Unreachable is the error for a server that does not answer at all.
+type Unreachable struct {
+	Server string
+	Err    error
+}
+
+func (u *Unreachable) Error() string { return fmt.Sprintf("%s does not answer: %v", u.Server, u.Err) }
+
+// Unwrap returns what the connection failed of.
+func (u *Unreachable) Unwrap() error { return u.Err }
+
+// CreateLink makes a link.
+func (c *Client) CreateLink(ctx context.Context, l NewLink) (Link, error) {
+	var made Link
+	return made, c.call(ctx, http.MethodPost, "/links", nil, l, &made)
+}
+
+// Link returns the link of a code.
+func (c *Client) Link(ctx context.Context, code string) (Link, error) {
+	var l Link
+	return l, c.call(ctx, http.MethodGet, "/links/"+url.PathEscape(code), nil, nil, &l)
+}
+
+// UpdateLink changes the fields that change names; a nil value takes a field back to what it is without it.
+func (c *Client) UpdateLink(ctx context.Context, code string, change map[string]any) (Link, error) {
+	var l Link
+	return l, c.call(ctx, http.MethodPatch, "/links/"+url.PathEscape(code), nil, change, &l)
+}
+
+// DeleteLink removes a link.
+func (c *Client) DeleteLink(ctx context.Context, code string) error {
+	return c.call(ctx, http.MethodDelete, "/links/"+url.PathEscape(code), nil, nil, nil)
+}
+
+// Links returns a page of links, newest first; cursor is what the page before said in Next.
+func (c *Client) Links(ctx context.Context, f Filter, cursor string, limit int) (Page, error) {
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	set(query, "tag", f.Tag)
+	set(query, "q", f.Text)
+	set(query, "cursor", cursor)
+	var page Page
+	return page, c.call(ctx, http.MethodGet, "/links", query, nil, &page)
+}
+
+// Stats returns the statistics of a link.
+func (c *Client) Stats(ctx context.Context, code string, q StatsQuery) (Stats, error) {
+	query := url.Values{}
+	set(query, "from", q.From)
+	set(query, "to", q.To)
+	set(query, "interval", q.Interval)
+	set(query, "tz", q.TZ)
+	if q.Top != 0 {
+		query.Set("top", strconv.Itoa(q.Top))
+	}
+	var s Stats
+	return s, c.call(ctx, http.MethodGet, "/links/"+url.PathEscape(code)+"/stats", query, nil, &s)
+}
+
+// LatestClicks returns the latest clicks of a link, newest first.
+func (c *Client) LatestClicks(ctx context.Context, code string, limit int) ([]Click, error) {
+	var page struct{ Clicks []Click }
+	err := c.call(ctx, http.MethodGet, "/links/"+url.PathEscape(code)+"/clicks", url.Values{"limit": {strconv.Itoa(limit)}}, nil, &page)
+	return page.Clicks, err
+}
+
+func set(query url.Values, name, value string) {
+	if value != "" {
+		query.Set(name, value)
+	}
+}
+
+// call makes a request of the API and decodes its answer.
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	request, err := c.request(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err
+		}
+		return &Unreachable{Server: c.server, Err: err}
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return &Unreachable{Server: c.server, Err: err}
+	}
+	if response.StatusCode/100 != 2 {
+		return problem(response, content)
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := json.Unmarshal(content, answer); err != nil {
+		return fmt.Errorf("%s is not the address of linktrail's API: its answer is %w", c.server, err)
+	}
+	return nil
+}
+
+func (c *Client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {
+	address := c.server + "/api/v1" + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, address, content)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/json")
+	if c.key != "" {
+		request.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	return request, nil
+}
+
+// problem reads an error's body; one that is no problem+json came from something in between.
+func problem(response *http.Response, content []byte) error {
+	p := &Problem{}
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/problem+json") {
+		if err := json.Unmarshal(content, p); err != nil {
+			p = &Problem{}
+		}
+	}
+	p.Status = response.StatusCode
+	return p
+}
