@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,19 +23,31 @@ import (
 	"github.com/linktrail/linktrail/internal/clickstream/driver"
 	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/store"
+	"github.com/linktrail/linktrail/internal/tracequery"
 )
+
+// stopDeadline is far beyond Drain because of kq: kafka-go's readers, when a rebalance is under way, wait for its end
+// before they leave their group, which is up to 30 s.
+const stopDeadline = time.Minute
 
 const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
 
 func TestRun(t *testing.T) {
 	w := newWorld(t)
 	stop := w.start()
-	w.mustProduce(w.newClick().AppendJSON(nil), []byte("{torn"), w.newClick().AppendJSON(nil))
+	w.mustProduce(w.newClick().AppendJSON(nil), []byte("{torn"))
+	const traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
+	traced := &kgo.Record{Topic: w.topic, Value: w.newClick().AppendJSON(nil),
+		Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte("00-" + traceID + "-00f067aa0ba902b7-01")}}}
+	if err := w.kafka.ProduceSync(t.Context(), traced).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
 	w.wantClicks(func(n int64) bool { return n == 2 })
 	if letter := w.mustLetter(); string(letter.Value) != "{torn" {
 		t.Errorf("the dead letter is %q", letter.Value)
 	}
 	stop()
+	w.wantSpans(traceID, "process "+w.topic, "INSERT clicks")
 
 	// While it is away clicks wait; nothing is written twice.
 	again := w.newClick().AppendJSON(nil)
@@ -95,7 +108,7 @@ func TestRunErr(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	for name, tt := range map[string]struct{ old, new, want string }{
-		"Batcher":     {"Sampler: 1", "Batcher: jaeger", `Telemetry.Batcher: "jaeger"`},
+		"Batcher":     {"Batcher: file", "Batcher: jaeger", `Telemetry.Batcher: "jaeger"`},
 		"Driver":      {"Driver: kgo", "Driver: rabbit", `value "rabbit" is not defined in options "[kgo kq]"`},
 		"Brokers":     {"Brokers:", "Brokers: []\n  Ignored:", "ClickStream.Brokers"},
 		"Drain":       {"Drain: 5s", "Drain: -5s", "Drain: -5s is not a positive duration"},
@@ -135,6 +148,7 @@ type world struct {
 	topic  string
 	config string
 	ops    string
+	spans  string
 }
 
 // newWorld is a world within this process: kfake and SQLite.
@@ -172,7 +186,7 @@ func newWorldOn(t *testing.T, dsn string, c clickstream.Config) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, store: s, link: l, kafka: client, topic: c.Topic, ops: freeAddr(t),
-		config: filepath.Join(t.TempDir(), "analytics-consumer.yaml")}
+		config: filepath.Join(t.TempDir(), "analytics-consumer.yaml"), spans: filepath.Join(t.TempDir(), "analytics-consumer.jsonl")}
 	config := fmt.Sprintf(`Name: analytics-consumer
 Log:
   Level: error
@@ -184,14 +198,17 @@ ClickStream:
   Topic: %s
   Group: %s
   MaxBatch: 500
+  Conns: 3
   Brokers:
     - %s
 Drain: 5s
 Telemetry:
   Sampler: 1
+  Batcher: file
+  Endpoint: %s
 Ops:
   Addr: %s
-`, dsn, c.Driver, c.Topic, c.Topic, strings.Join(c.Brokers, "\n    - "), w.ops)
+`, dsn, c.Driver, c.Topic, c.Topic, strings.Join(c.Brokers, "\n    - "), w.spans, w.ops)
 	if err := os.WriteFile(w.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -229,8 +246,8 @@ func (w *world) start() (stop func()) {
 			if err != nil {
 				w.t.Fatalf("it ended with %v", err)
 			}
-		case <-time.After(20 * time.Second):
-			w.t.Fatal("not stopped after 20 s")
+		case <-time.After(stopDeadline):
+			w.t.Fatalf("not stopped after %v", stopDeadline)
 		}
 	}
 }
@@ -274,6 +291,29 @@ func (w *world) wantClicks(enough func(int64) bool) {
 		}
 		return err
 	})
+}
+
+// wantSpans wants spans of a trace to be in the file as soon as the service has stopped, each below the one before it.
+func (w *world) wantSpans(traceID string, names ...string) {
+	w.t.Helper()
+	found, err := tracequery.Files(filepath.Dir(w.spans)).Trace(w.t.Context(), traceID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	parent := "00f067aa0ba902b7"
+	for _, name := range names {
+		i := slices.IndexFunc(found.Spans, func(s tracequery.Span) bool { return s.Name == name && s.Service == "analytics-consumer" })
+		if i < 0 {
+			w.t.Fatalf("no %s among %v", name, found.Spans)
+		}
+		if found.Spans[i].ParentID != parent {
+			w.t.Errorf("the parent of %s is %s, want %s", name, found.Spans[i].ParentID, parent)
+		}
+		parent = found.Spans[i].SpanID
+	}
+	if len(found.Spans) != len(names) {
+		w.t.Errorf("%d spans, want %d", len(found.Spans), len(names))
+	}
 }
 
 func (w *world) get(path string) string {

@@ -30,6 +30,10 @@ type Config struct {
 // FlushTime is how long the end of everything but the batch in hand may take: the last spans, the connections.
 const FlushTime = 10 * time.Second
 
+// margin is what go-zero's own signal handling stays beyond our drain. kq's readers, when a rebalance is under way, take up
+// to 30 s to leave their group, and spans are flushed after that.
+const margin = time.Minute
+
 // Load reads the configuration; an error names the key, its value and what is allowed. The parts of go-zero that
 // linktrail does itself (telemetry, the development server, the end of the process) are switched off in it.
 func Load(file string) (Config, error) {
@@ -43,7 +47,7 @@ func Load(file string) (Config, error) {
 	c.Telemetry.Disabled = true
 	c.DevServer.Enabled = false
 	c.Log.ServiceName = c.Name
-	c.Shutdown = proc.ShutdownConf{WrapUpTime: c.Drain + 2*FlushTime, WaitTime: c.Drain + 3*FlushTime}
+	c.Shutdown = proc.ShutdownConf{WrapUpTime: c.Drain + margin, WaitTime: c.Drain + 2*margin}
 	return c, nil
 }
 
