@@ -68,7 +68,9 @@ func newHandler(c config.Config, svcCtx *svc.ServiceContext, trusted func(netip.
 	if err != nil {
 		return nil, err
 	}
-	return middleware.StripTraceContext(trusted, middleware.Problems(http.HandlerFunc(bound.Serve))), nil
+	// What go-zero must not see comes off first.
+	return middleware.StripTraceContext(trusted, middleware.HideAuthorization(
+		middleware.Problems(http.HandlerFunc(bound.Serve)))), nil
 }
 
 // serve answers what comes in on ln until shutdown, and then returns nil.

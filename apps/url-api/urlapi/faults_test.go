@@ -1,6 +1,7 @@
 package urlapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,9 +11,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/zeromicro/go-zero/core/conf"
+	"github.com/zeromicro/go-zero/core/logx"
 	"github.com/zeromicro/go-zero/rest"
 
 	"github.com/linktrail/linktrail/apps/url-api/internal/config"
@@ -47,7 +50,7 @@ func TestFaults(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = p.Shutdown(context.Background()) })
 	var c config.Config
-	if err := conf.LoadFromYamlBytes([]byte("{Name: url-api, Port: 0, Timeout: 300, Log: {Level: severe, Stat: false}, Telemetry: {Disabled: true}, DevServer: {Enabled: false}}"), &c.RestConf); err != nil {
+	if err := conf.LoadFromYamlBytes([]byte("{Name: url-api, Port: 0, Timeout: 300, Log: {Stat: false}, Telemetry: {Disabled: true}, DevServer: {Enabled: false}}"), &c.RestConf); err != nil {
 		t.Fatal(err)
 	}
 	through := rest.Middleware(func(next http.HandlerFunc) http.HandlerFunc { return next })
@@ -56,12 +59,18 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	logged := mustCaptureLogs(t) // go-zero has set its log up by now, and does so once
 	server := httptest.NewServer(h)
 	defer server.Close()
 
 	for code, status := range map[string]int{"slow": 503, "away": 503, "panic": 500, "broken": 500} {
 		t.Run(code, func(t *testing.T) {
-			resp, err := http.Get(server.URL + "/api/v1/links/" + code)
+			req, err := http.NewRequest(http.MethodGet, server.URL+"/api/v1/links/"+code, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer lt_key")
+			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,4 +97,43 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+	server.Close() // waits for the handlers, which log last
+	if !strings.Contains(logged.String(), "/api/v1/links/broken") {
+		t.Errorf("the log does not tell of a fault: %s", logged)
+	}
+	if strings.Contains(logged.String(), "lt_key") {
+		t.Errorf("the log shows a key: %s", logged)
+	}
+}
+
+// mustCaptureLogs takes the process's log until the test ends.
+func mustCaptureLogs(t *testing.T) *lockedBuffer {
+	t.Helper()
+	var b lockedBuffer
+	before := logx.Reset()
+	logx.SetLevel(logx.ErrorLevel) // what other tests have set lasts
+	logx.SetWriter(logx.NewWriter(&b))
+	t.Cleanup(func() {
+		if before != nil {
+			logx.SetWriter(before)
+		}
+	})
+	return &b
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

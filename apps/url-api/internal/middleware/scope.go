@@ -3,6 +3,7 @@
 package middleware
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,7 +16,7 @@ import (
 )
 
 // RequireScope lets requests through that carry a valid key with the scope (RFC 6750, 2.1); others get 401 or 403. A
-// key is looked up for every request, so that a revoked one ends at once.
+// key is looked up for every request, so that a revoked one ends at once. HideAuthorization must stand around it.
 func RequireScope(keys apikey.Store, scope apikey.Scope) rest.Middleware {
 	return func(next http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -39,9 +40,25 @@ func RequireScope(keys apikey.Store, scope apikey.Scope) rest.Middleware {
 	}
 }
 
-// bearerToken returns the token of the Authorization header; the scheme's letter case makes no difference.
+// authorization is the key of the context's value that HideAuthorization sets.
+type authorization struct{}
+
+// HideAuthorization takes the Authorization header off the request and keeps it for RequireScope: go-zero's log handler
+// writes all headers of a request that failed, and keys are not to be in a log. It belongs around the whole server.
+func HideAuthorization(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if header := r.Header.Get("Authorization"); header != "" {
+			r = r.WithContext(context.WithValue(r.Context(), authorization{}, header))
+			r.Header.Del("Authorization")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// bearerToken returns the token that HideAuthorization kept; the scheme's letter case makes no difference.
 func bearerToken(r *http.Request) (string, bool) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	header, _ := r.Context().Value(authorization{}).(string)
+	scheme, token, _ := strings.Cut(header, " ")
 	token = strings.TrimSpace(token)
 	return token, strings.EqualFold(scheme, "Bearer") && token != ""
 }
