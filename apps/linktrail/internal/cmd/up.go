@@ -115,6 +115,8 @@ func readUpFile(file string, o *up.Options, isFlag func(string) bool) error {
 func runUp(o up.Options) error {
 	// go-zero, which is linked in, would end the process 5.5 s after a signal.
 	proc.Setup(proc.ShutdownConf{WrapUpTime: time.Hour, WaitTime: 2 * time.Hour})
+	// Ctrl-C may end whatever reads our output, such as tee, before we have stopped everything.
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)

@@ -5,6 +5,7 @@ package traces
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/linktrail/linktrail/internal/tracequery"
@@ -17,9 +18,10 @@ const (
 	quiet = 2 * time.Second
 )
 
-// The first and the last span of a click's trace.
+// Spans of a click's trace: the first, the one after which more will come, and the last.
 const (
 	firstSpan = "GET /{code}"
+	sendSpan  = "send click-events"
 	lastSpan  = "INSERT clicks"
 )
 
@@ -39,7 +41,7 @@ func Await(ctx context.Context, source tracequery.Reader, id string, wait time.D
 		case err != nil && !errors.Is(err, tracequery.ErrNotFound):
 			return tracequery.Trace{}, err
 		}
-		settled := len(last.Spans) > 0 && time.Since(since) >= quiet
+		settled := len(last.Spans) > 0 && !has(last, sendSpan) && time.Since(since) >= quiet
 		if settled || !time.Now().Before(deadline) {
 			if len(last.Spans) > 0 {
 				return last, nil
@@ -75,4 +77,8 @@ func Whole(t tracequery.Trace) bool {
 		}
 	}
 	return first && last
+}
+
+func has(t tracequery.Trace, name string) bool {
+	return slices.ContainsFunc(t.Spans, func(s tracequery.Span) bool { return s.Name == name })
 }

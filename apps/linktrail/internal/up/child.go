@@ -38,13 +38,16 @@ type child struct {
 	log    *serviceLog
 	term   *terminal
 	binary string
-	linger time.Duration // how long it may go on without us
-	lock   *os.File      // inherited by its processes
-	rope   *os.File      // the end of the lifeline that its process holds
-	pull   *os.File      // our end: it closes when we die
+	linger time.Duration         // how long it may go on without us
+	lock   *os.File              // inherited by its processes
+	rope   *os.File              // the end of the lifeline that its process holds
+	pull   *os.File              // our end: it closes when we die
+	mourn  func(context.Context) // called before a process that died gets a successor; may be nil
 
-	quit  chan struct{} // closed when no further process is to be started
-	keeps sync.WaitGroup
+	life   context.Context // ends when no further process is to be started
+	letGo  context.CancelFunc
+	keeper sync.WaitGroup // starts processes
+	waiter sync.WaitGroup // waits for them
 
 	mu      sync.Mutex
 	process *process
@@ -58,7 +61,8 @@ type process struct {
 }
 
 func newChild(sp spec, s *supervisor) (_ *child, err error) {
-	c := &child{spec: sp, term: s.term, lock: s.locks.services, quit: make(chan struct{}), linger: drain + drainMargin}
+	c := &child{spec: sp, term: s.term, lock: s.locks.services, linger: drain + drainMargin}
+	c.life, c.letGo = context.WithCancel(context.Background())
 	if s.kafka != nil {
 		c.linger = orphanDrain
 	}
@@ -94,7 +98,7 @@ func (c *child) launch() error {
 	c.mu.Lock()
 	c.process = p
 	c.mu.Unlock()
-	c.keeps.Go(func() {
+	c.waiter.Go(func() {
 		p.err = cmd.Wait()
 		close(p.done)
 	})
@@ -130,7 +134,7 @@ func (c *child) awaitReady(ctx context.Context) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s did not start (%s); its log, %s, ends with:%s",
+			return fmt.Errorf("%s ended before it was ready (%s); its log, %s, ends with:%s",
 				c.spec.name, exitText(p.err), shownPath(c.log.path), c.log.tail())
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
@@ -169,27 +173,27 @@ func probe(ctx context.Context, client *http.Client, sp spec) (ready bool, says 
 }
 
 // keep starts the service again whenever it dies, until letGo. restarted is called once a new process is ready.
-func (c *child) keep(restarted func()) {
-	c.keeps.Go(func() {
+func (c *child) keep(restarted func(context.Context)) {
+	c.keeper.Go(func() {
 		pause, began := firstPause, time.Now()
 		for {
 			p := c.current()
 			select {
-			case <-c.quit:
+			case <-c.life.Done():
 				return
 			case <-p.done:
-			}
-			if c.lettingGo() {
-				return
 			}
 			if time.Since(began) > steady {
 				pause = firstPause
 			}
 			c.term.warn("%s ended (%s): starting it again", c.spec.name, exitText(p.err))
 			select {
-			case <-c.quit:
+			case <-c.life.Done():
 				return
 			case <-time.After(pause):
+			}
+			if c.mourn != nil {
+				c.mourn(c.life)
 			}
 			pause = min(2*pause, lastPause)
 			began = time.Now()
@@ -203,51 +207,34 @@ func (c *child) keep(restarted func()) {
 }
 
 // confirm waits for a new process's answer. One that dies meanwhile is keep's.
-func (c *child) confirm(began time.Time, restarted func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), readyDeadline)
+func (c *child) confirm(began time.Time, restarted func(context.Context)) {
+	ctx, cancel := context.WithTimeout(c.life, readyDeadline)
 	defer cancel()
-	go func() {
-		select {
-		case <-c.quit:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	err := c.awaitReady(ctx)
 	switch {
 	case err == nil:
+		restarted(ctx)
 		c.term.say("%s runs again after %s, pid %d", c.spec.name, shownSeconds(time.Since(began)), c.pid())
-		restarted()
-	case !c.lettingGo():
+	case c.life.Err() == nil:
 		c.term.warn("%v", err)
 	}
 }
 
-func (c *child) lettingGo() bool {
-	select {
-	case <-c.quit:
-		return true
-	default:
-		return false
-	}
-}
-
-// letGo has no further process started.
-func (c *child) letGo() { close(c.quit) }
-
 // stop asks the service to end, waits for it to finish what it has, and kills it when quick has ended or when it takes
 // longer than it may.
 func (c *child) stop(quick context.Context) (err error) {
+	c.letGo()
+	c.keeper.Wait() // from here on no further process comes
 	defer func() {
-		c.keeps.Wait()
+		c.waiter.Wait()
 		c.log.close()
 		err = errors.Join(err, c.rope.Close(), c.pull.Close())
 	}()
 	p := c.current()
-	if p == nil {
-		return nil
+	if p == nil || p.ended() {
+		return nil // that it had died was told already
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-quick.Done():
@@ -265,6 +252,16 @@ func (c *child) stop(quick context.Context) (err error) {
 	return nil
 }
 
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// exitText says how a process ended.
 func exitText(err error) string {
 	if err == nil {
 		return "exit status 0"

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/linktrail/linktrail/internal/clickstream"
 )
@@ -23,6 +24,8 @@ const (
 	retention    = "604800000" // a week, in ms
 	// writtenDeadline is how long a stop waits for the consumer to write what is in Kafka. What is left stays there.
 	writtenDeadline = 5 * time.Second
+	// expelDeadline is how long taking a dead consumer out of its group may take.
+	expelDeadline = 5 * time.Second
 )
 
 // kafka is Kafka in this process. Every record is on disk before it is acknowledged, so that nothing acknowledged is lost
@@ -30,6 +33,7 @@ const (
 type kafka struct {
 	addrs   []string
 	cluster *kfake.Cluster
+	client  *kgo.Client
 	admin   *kadm.Client
 	stream  clickstream.Config
 }
@@ -52,7 +56,7 @@ func startKafka(dir string, ln net.Listener) (*kafka, error) {
 		k.close()
 		return nil, fmt.Errorf("Kafka in this process: %w", err)
 	}
-	k.admin = kadm.NewClient(client)
+	k.client, k.admin = client, kadm.NewClient(client)
 	return k, nil
 }
 
@@ -70,6 +74,29 @@ func (k *kafka) makeTopics(ctx context.Context, stream clickstream.Config) error
 		}
 	}
 	return nil
+}
+
+// expel takes the members of a consumer that has died out of its group. Otherwise its successor would wait for them until
+// their session ends, 45 seconds.
+func (k *kafka) expel(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, expelDeadline)
+	defer cancel()
+	described, err := k.admin.DescribeGroups(ctx, k.stream.Group)
+	if err != nil {
+		return err
+	}
+	leave := kmsg.NewPtrLeaveGroupRequest()
+	leave.Group = k.stream.Group
+	for _, member := range described[k.stream.Group].Members {
+		gone := kmsg.NewLeaveGroupRequestMember()
+		gone.MemberID = member.MemberID
+		leave.Members = append(leave.Members, gone)
+	}
+	if len(leave.Members) == 0 {
+		return nil
+	}
+	_, err = leave.RequestWith(ctx, k.client)
+	return err
 }
 
 // awaitWritten returns when the consumer has committed all that is in the topic, after writtenDeadline, or when quick

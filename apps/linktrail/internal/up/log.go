@@ -22,6 +22,8 @@ const (
 	shownWindow = 10 * time.Second
 	// tailLines is how many lines of its log tell why a service did not start.
 	tailLines = 12
+	// shownText is how much of a line the terminal gets, in bytes.
+	shownText = 300
 )
 
 // serviceLog takes what a service writes, keeps it in a file, and shows its errors.
@@ -116,7 +118,7 @@ func (l *serviceLog) line(line string) {
 	l.shown++
 	switch {
 	case l.shown <= shownLines:
-		l.term.warn("%s | %s", l.name, text)
+		l.term.warn("%s | %s", l.name, cut(text))
 	case l.shown == shownLines+1:
 		l.term.warn("%s | … more in %s", l.name, shownPath(l.path))
 	}
@@ -143,6 +145,13 @@ func readLine(line string) (text string, isError bool) {
 		text += fmt.Sprintf(" %s=%v", key, entry[key])
 	}
 	return text, level == "error" || level == "fatal" || level == "alert" || level == "severe"
+}
+
+func cut(text string) string {
+	if len(text) <= shownText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:shownText], "") + "…"
 }
 
 // tail is the last lines, indented.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -166,7 +167,8 @@ func (p *plan) ownHosts() []string {
 			hosts = append(hosts, net.JoinHostPort(name, number))
 		}
 	}
-	return hosts
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 // publicURL is what short addresses begin with.

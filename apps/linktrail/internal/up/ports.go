@@ -2,7 +2,6 @@ package up
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -26,7 +25,7 @@ func holdUsual(port int) (ln net.Listener, replaced bool, err error) {
 func holdGiven(flag, addr string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, fmt.Errorf("--%s %q is not host:port, such as 127.0.0.1:8080", flag, addr)
+		return nil, wrong("--%s %q is not host:port, such as 127.0.0.1:8080", flag, addr)
 	}
 	if host == "" {
 		host = "0.0.0.0"
@@ -36,13 +35,13 @@ func holdGiven(flag, addr string) (net.Listener, error) {
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("--%s %s is taken: name another port, or port 0 for any", flag, addr)
+		return nil, wrong("--%s %s is taken: name another port, or port 0 for any", flag, addr)
 	}
 	if err != nil {
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err
 		}
-		return nil, fmt.Errorf("--%s %s: cannot listen there: %w", flag, addr, err)
+		return nil, wrong("--%s %s: cannot listen there: %v", flag, addr, err)
 	}
 	return ln, nil
 }

@@ -18,7 +18,11 @@ func program() string {
 			return filepath.Base(self)
 		}
 	}
-	return quoted(shownPath(self))
+	path := shownPath(self)
+	if !strings.ContainsRune(path, filepath.Separator) {
+		path = "." + string(filepath.Separator) + path
+	}
+	return quoted(path)
 }
 
 // quoted is a word as a shell takes it.

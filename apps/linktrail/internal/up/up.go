@@ -16,10 +16,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/linktrail/linktrail/apps/linktrail/internal/client"
 	"github.com/linktrail/linktrail/internal/store"
 )
 
@@ -66,6 +69,9 @@ const (
 	readyDeadline = 60 * time.Second
 	// migrateDeadline is how long reaching and migrating the store may take.
 	migrateDeadline = 2 * time.Minute
+	// statisticsDeadline is how long url-api may take to reach analytics-rpc again.
+	statisticsDeadline = 20 * time.Second
+	statisticsPause    = 400 * time.Millisecond
 )
 
 // Run starts everything, waits until ctx ends, and stops everything in order: url-api first, whose last clicks go to
@@ -90,10 +96,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		return err
 	}
-	select {
-	case <-ctx.Done():
-	case <-s.failed:
-	}
+	<-ctx.Done()
 	return nil
 }
 
@@ -110,11 +113,9 @@ type supervisor struct {
 	plan     plan
 	children []*child // in the order in which they are stopped
 	run      *runFile
-	failed   chan struct{}
 }
 
 func (s *supervisor) start(ctx context.Context) (err error) {
-	s.failed = make(chan struct{})
 	if s.locks, err = lockData(ctx, s.o.Data, s.term); err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (s *supervisor) start(ctx context.Context) (err error) {
 		return err
 	}
 	for _, c := range s.children {
-		c.keep(func() { s.rewrite() })
+		c.keep(s.restarted)
 	}
 	s.term.say("ready in %s", shownSeconds(time.Since(s.began)))
 	s.greet(ctx)
@@ -227,7 +228,7 @@ func (s *supervisor) prepareTopics(ctx context.Context) error {
 	return nil
 }
 
-// startServices starts all services at once and returns when each has answered that it is ready.
+// startServices starts all services and returns when each has answered that it is ready.
 func (s *supervisor) startServices(ctx context.Context) error {
 	specs, err := s.plan.writeConfigs(s.o)
 	if err != nil {
@@ -235,19 +236,40 @@ func (s *supervisor) startServices(ctx context.Context) error {
 	}
 	s.plan.release() // the services take the ports now
 	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, readyDeadline)
+	defer cancel()
 	for _, spec := range specs {
 		c, err := newChild(spec, s)
 		if err != nil {
 			return err
 		}
+		if c.spec.name == AnalyticsConsumer && s.kafka != nil {
+			c.mourn = s.expelConsumer
+		}
 		s.children = append(s.children, c)
+	}
+	// url-api comes last, as it calls analytics-rpc and would try again only after a while.
+	for _, c := range slices.Backward(s.children) {
+		if c.spec.name == URLAPI {
+			if err := s.awaitReady(ctx, began, AnalyticsRPC); err != nil {
+				return err
+			}
+		}
 		if err := c.launch(); err != nil {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, readyDeadline)
-	defer cancel()
+	if err := s.awaitReady(ctx, began, AnalyticsConsumer, URLAPI); err != nil {
+		return err
+	}
+	return s.awaitStatistics(ctx)
+}
+
+func (s *supervisor) awaitReady(ctx context.Context, began time.Time, names ...string) error {
 	for _, c := range s.children {
+		if !slices.Contains(names, c.spec.name) {
+			continue
+		}
 		if err := c.awaitReady(ctx); err != nil {
 			return err
 		}
@@ -256,8 +278,42 @@ func (s *supervisor) startServices(ctx context.Context) error {
 	return nil
 }
 
-// rewrite tells readers of run.json of a service's new process.
-func (s *supervisor) rewrite() {
+// awaitStatistics returns once url-api reaches analytics-rpc, which no probe of theirs tells. Without a link there is
+// nothing to ask for.
+func (s *supervisor) awaitStatistics(ctx context.Context) error {
+	api, err := client.New(s.plan.apiURL(), s.key)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, statisticsDeadline)
+	defer cancel()
+	for {
+		page, err := api.Links(ctx, client.Filter{}, "", 1)
+		if err == nil && len(page.Links) > 0 {
+			_, err = api.Stats(ctx, page.Links[0].Code, client.StatsQuery{})
+		}
+		if status := client.StatusOf(err); err == nil || status != 0 && status != http.StatusServiceUnavailable {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API at %s does not answer well: %w", s.plan.apiURL(), err)
+		case <-time.After(statisticsPause):
+		}
+	}
+}
+
+func (s *supervisor) expelConsumer(ctx context.Context) {
+	if err := s.kafka.expel(ctx); err != nil && ctx.Err() == nil {
+		s.term.warn("Kafka: take the dead consumer out of its group: %v", err)
+	}
+}
+
+// restarted tells readers of run.json of a service's new process, once everything answers again.
+func (s *supervisor) restarted(ctx context.Context) {
+	if err := s.awaitStatistics(ctx); err != nil && ctx.Err() == nil {
+		s.term.warn("%v", err)
+	}
 	if err := s.run.write(s.children); err != nil {
 		s.term.warn("run.json: %v", err)
 	}
