@@ -18,14 +18,14 @@ import (
 
 // The times of a member of the group. Heartbeats go on in the background while a batch is handled, for however long.
 const (
-	// sessionTimeout is after how long without heartbeats the partitions go to others.
-	sessionTimeout = 45 * time.Second
 	// rebalanceTimeout is how long the group waits for a member that still has a batch in hand.
 	rebalanceTimeout = 60 * time.Second
 	// letGo is how much of it a handler may take before its context ends.
 	letGo = rebalanceTimeout / 2
 	// commitTimeout is how long a commit, and the farewell to the group, may take.
 	commitTimeout = 5 * time.Second
+	// fetchWait is how long a broker may hold an empty fetch. A partition that is assigned meanwhile waits for it too.
+	fetchWait = 500 * time.Millisecond
 )
 
 // The pauses between two attempts at a batch, and after an error of a fetch.
@@ -56,8 +56,9 @@ func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consume
 		franz.ConsumerGroup(c.Group),
 		franz.Balancers(franz.CooperativeStickyBalancer()),
 		franz.ConsumeResetOffset(franz.NewOffset().AtStart()),
-		franz.SessionTimeout(sessionTimeout),
+		franz.SessionTimeout(o.sessionTimeout()),
 		franz.RebalanceTimeout(rebalanceTimeout),
+		franz.FetchMaxWait(fetchWait),
 		franz.DisableAutoCommit(),
 		franz.BlockRebalanceOnPoll(),
 		franz.OnPartitionsCallbackBlocked(func(context.Context, *franz.Client) { consumer.want() }),

@@ -3,6 +3,8 @@
 package kgo
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	franz "github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
@@ -21,6 +23,8 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 	// ClientID replaces DefaultClientID.
 	ClientID string
+	// SessionTimeout is after how long without heartbeats a consumer's partitions go to others; 0 is 45 seconds.
+	SessionTimeout time.Duration
 }
 
 func (o Options) clientID() string {
@@ -28,6 +32,13 @@ func (o Options) clientID() string {
 		return DefaultClientID
 	}
 	return o.ClientID
+}
+
+func (o Options) sessionTimeout() time.Duration {
+	if o.SessionTimeout == 0 {
+		return 45 * time.Second
+	}
+	return o.SessionTimeout
 }
 
 // Dial makes a client that reaches the brokers as the configuration says. It waits for no broker; its error is that of
@@ -41,6 +52,8 @@ func Dial(c clickstream.Config, clientID string, options ...franz.Opt) (*franz.C
 		franz.SeedBrokers(c.Brokers...),
 		franz.ClientID(clientID),
 		franz.WithLogger(newLogger()),
+		// How long after an outage the brokers are asked again, at most.
+		franz.MetadataMinAge(time.Second),
 		// Its last push at the end would take its time from a drain.
 		franz.DisableClientMetrics(),
 	}

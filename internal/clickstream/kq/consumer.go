@@ -11,6 +11,7 @@ import (
 	franz "github.com/twmb/franz-go/pkg/kgo"
 	goqueue "github.com/zeromicro/go-queue/kq"
 	"github.com/zeromicro/go-zero/core/logx"
+	"github.com/zeromicro/go-zero/core/proc"
 	"github.com/zeromicro/go-zero/core/service"
 	"github.com/zeromicro/go-zero/core/trace"
 	oteltrace "go.opentelemetry.io/otel/trace"
@@ -45,6 +46,11 @@ type Consumer struct {
 	// record in hand keeps it, because one that gives up goes on to the next.
 	stop, gone chan struct{}
 }
+
+// startTime is how long kq's Start has to get under way before Stop may be called. Start first fills the list that Stop
+// works on, without a lock, then adds a listener in proc, then blocks: so some time passes until we may be sure of the
+// first two, and by adding a listener of our own, under the same lock, we see the list as Start left it.
+const startTime = time.Second
 
 // waiting is a reader's record, and where the reader learns whether it was handled.
 type waiting struct {
@@ -95,11 +101,14 @@ func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 	defer end()
 	var watch, readers sync.WaitGroup
 	watch.Go(func() { c.watch.Run(watching) })
+	started := time.After(startTime)
 	readers.Go(queue.Start)
 
 	c.collect(ctx, h)
 	end()
 	watch.Wait()
+	<-started
+	proc.AddShutdownListener(func() {})
 	// Stop closes the log as well, of which we are not the owner: it is put away meanwhile. Lines in between go to the
 	// console.
 	log := logx.Reset()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -20,6 +21,7 @@ import (
 // logged, which no metric of ours can see.
 type Publisher struct {
 	pusher  *goqueue.Pusher
+	writing *counter
 	sends   *clickstream.Sends
 	metrics *clickstream.PublisherMetrics
 
@@ -29,7 +31,22 @@ type Publisher struct {
 
 	mu     sync.RWMutex // closed changes under Lock; Publish holds RLock
 	closed bool
-	left   int // written before handed is closed
+	// Read once handed is closed: how many clicks kq took, and how many were dropped because there was no time.
+	took int64
+	left int
+}
+
+// counter is the balancer that kq uses anyway, counting: a message that it was asked about is in the writer's hands,
+// and the writer does not close before it is done with it.
+type counter struct {
+	kafka.Balancer
+	messages atomic.Int64
+}
+
+// Balance is that of kafka.Balancer.
+func (c *counter) Balance(m kafka.Message, partitions ...int) int {
+	c.messages.Add(1)
+	return c.Balancer.Balance(m, partitions...)
 }
 
 // sending is one click on its way.
@@ -50,12 +67,13 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 		queue:   make(chan sending, c.Queue),
 		abandon: make(chan struct{}),
 		handed:  make(chan struct{}),
+		writing: &counter{Balancer: &kafka.LeastBytes{}},
 	}
 	var err error
 	if p.metrics, err = clickstream.NewPublisherMetrics(o.Registerer, c.Queue, func() int { return len(p.queue) }); err != nil {
 		return nil, err
 	}
-	p.pusher = goqueue.NewPusher(c.Brokers, c.Topic, goqueue.WithFlushInterval(max(c.Linger(), minLinger)))
+	p.pusher = goqueue.NewPusher(c.Brokers, c.Topic, goqueue.WithFlushInterval(max(c.Linger(), minLinger)), goqueue.WithBalancer(p.writing))
 	go p.handOver()
 	return p, nil
 }
@@ -103,8 +121,28 @@ func (p *Publisher) handOver() {
 			p.drop(s.span, clickstream.DropRejected, err.Error())
 			continue
 		}
+		p.took++
 		p.metrics.Published(s.start)
 		clickstream.EndSent(s.span, -1, -1)
+	}
+}
+
+// settlement is how long settle waits; a chunk that kq could not even address is never in the writer's hands.
+const settlement = 2 * time.Second
+
+// settle waits until all that kq took is in the writer's hands. kq closes the writer while its own goroutine may still
+// hold a chunk, which the closed writer would then refuse.
+func (p *Publisher) settle() {
+	deadline := time.NewTimer(settlement)
+	defer deadline.Stop()
+	tick := time.NewTicker(minLinger)
+	defer tick.Stop()
+	for p.writing.messages.Load() < p.took {
+		select {
+		case <-deadline.C:
+			return
+		case <-tick.C:
+		}
 	}
 }
 
@@ -125,6 +163,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	flushed := make(chan error, 1)
 	go func() {
 		<-p.handed
+		p.settle()
 		flushed <- p.pusher.Close()
 	}()
 	select {

@@ -1,0 +1,85 @@
+package streamtest
+
+import (
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/linktrail/linktrail/internal/clickstream"
+)
+
+// demonstrations show for each promise that the driver keeps it or, where the table says no, what it does instead.
+func demonstrations() map[string]func(t *testing.T, v variant) {
+	return map[string]func(t *testing.T, v variant){
+		Carries:       demonstrateCarries,
+		NoKey:         demonstrateNoKey,
+		NeverBlocks:   demonstrateNeverBlocks,
+		Acknowledged:  demonstrateAcknowledged,
+		Retried:       demonstrateRetried,
+		RefusedIsSeen: demonstrateRefusedIsSeen,
+		CloseCounts:   demonstrateCloseCounts,
+		FromTheFirst:  demonstrateFromTheFirst,
+		BatchRetried:  demonstrateBatchRetried,
+		Stopped:       demonstrateStopped,
+		Killed:        demonstrateKilled,
+		Batches:       demonstrateBatches,
+		Offsets:       demonstrateOffsets,
+		Ready:         demonstrateReady,
+		Secure:        demonstrateSecure,
+	}
+}
+
+// TestPromises demonstrates every row for both drivers, for kgo over SASL_SSL too, and prints the table of what it saw.
+func TestPromises(t *testing.T) {
+	shown := demonstrations()
+	seen := Promises()
+	var mu sync.Mutex
+	for i, p := range Promises() {
+		demonstrate, ok := shown[p.Text]
+		if !ok {
+			t.Errorf("nothing demonstrates %q", p.Text)
+			continue
+		}
+		for _, v := range []variant{{driver: clickstream.DriverKgo}, {clickstream.DriverKgo, true}, {driver: clickstream.DriverKq}} {
+			t.Run(p.Text+"/"+v.String(), func(t *testing.T) {
+				t.Parallel()
+				t.Cleanup(func() {
+					if !t.Failed() {
+						return
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					if v.driver == clickstream.DriverKgo {
+						seen[i].Kgo = "FAILED"
+					} else {
+						seen[i].Kq = "FAILED"
+					}
+				})
+				demonstrate(t, v)
+			})
+		}
+	}
+	t.Cleanup(func() { t.Logf("what each driver promises:\n%s", Markdown(seen)) })
+}
+
+func TestTableInDocs(t *testing.T) {
+	const file = "../../../docs/clickstream.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table := Markdown(Promises()); !strings.Contains(string(text), table) {
+		t.Errorf("docs/clickstream.md does not hold this table:\n%s", table)
+	}
+}
+
+// broken reports whether the table says that the driver does not keep a promise.
+func broken(promise string, v variant) bool {
+	for _, p := range Promises() {
+		if p.Text == promise && v.driver == clickstream.DriverKq {
+			return strings.HasPrefix(p.Kq, "no")
+		}
+	}
+	return false
+}
