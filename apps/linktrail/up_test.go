@@ -19,7 +19,7 @@ import (
 
 // TestUp is what a newcomer sees: a start with an example, a stop, a start that finds the data.
 func TestUp(t *testing.T) {
-	data := filepath.Join(t.TempDir(), "new", "data")
+	data := filepath.Join(t.TempDir(), "a new $HOME", "data")
 	r := launch(t, data, "--addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0")
 	r.awaitRunFile()
 

@@ -24,6 +24,9 @@ func (a *app) linksListCommand() *cobra.Command {
   linktrail links list --all --output json`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := exclusive(c, "limit", "all"); err != nil {
+				return err
+			}
 			if limit < 1 {
 				return usagef("--limit %d is not a positive number", limit)
 			}
@@ -56,7 +59,6 @@ func (a *app) linksListCommand() *cobra.Command {
 	flags.StringVar(&filter.Text, "text", "", "only links with this text in code, URL or title")
 	flags.IntVar(&limit, "limit", 50, "the most links to list")
 	flags.BoolVar(&all, "all", false, "list all links")
-	c.MarkFlagsMutuallyExclusive("limit", "all")
 	return c
 }
 

@@ -22,6 +22,11 @@ func (a *app) linksUpdateCommand() *cobra.Command {
   linktrail links update go-blog --no-expiry --disable`,
 		Args: oneArg("CODE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			for _, names := range [][]string{{"disable", "enable"}, {"expires", "no-expiry"}, {"tag", "no-tags"}} {
+				if err := exclusive(c, names...); err != nil {
+					return err
+				}
+			}
 			change := map[string]any{}
 			given := c.Flags().Changed
 			if given("url") {
@@ -76,9 +81,6 @@ func (a *app) linksUpdateCommand() *cobra.Command {
 	flags.IntVar(&status, "status", 302, "HTTP status of the redirect: 301, 302, 307 or 308")
 	flags.BoolVar(&disable, "disable", false, "answer as if the link did not exist")
 	flags.BoolVar(&enable, "enable", false, "answer again")
-	c.MarkFlagsMutuallyExclusive("disable", "enable")
-	c.MarkFlagsMutuallyExclusive("expires", "no-expiry")
-	c.MarkFlagsMutuallyExclusive("tag", "no-tags")
 	return c
 }
 

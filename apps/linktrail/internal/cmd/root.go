@@ -175,6 +175,20 @@ func someArgs(name string) cobra.PositionalArgs {
 	}
 }
 
+// exclusive refuses flags that contradict each other.
+func exclusive(c *cobra.Command, names ...string) error {
+	var given []string
+	for _, name := range names {
+		if c.Flags().Changed(name) {
+			given = append(given, "--"+name)
+		}
+	}
+	if len(given) > 1 {
+		return usagef("%s contradict each other: give one", strings.Join(given, " and "))
+	}
+	return nil
+}
+
 // group is a command that only has others.
 func group(use, short, example string, subs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Example: example, Args: noArgs,

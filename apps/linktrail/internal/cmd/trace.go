@@ -44,6 +44,9 @@ from where the "linktrail up" of --data sends them.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := exclusive(c, "jaeger", "spans"); err != nil {
+				return err
+			}
 			source, err := a.traceSource(f)
 			if err != nil {
 				return err
@@ -69,7 +72,6 @@ from where the "linktrail up" of --data sends them.`,
 	flags.StringVar(&f.jaeger, "jaeger", "", "URL of Jaeger's query service, such as http://localhost:16686 [LINKTRAIL_JAEGER]")
 	flags.StringVar(&f.spans, "spans", "", "folder with files of spans [LINKTRAIL_SPANS]")
 	flags.DurationVar(&f.wait, "wait", 5*time.Second, "how long to wait for the trace to be whole: spans are sent in batches")
-	c.MarkFlagsMutuallyExclusive("jaeger", "spans")
 	return c
 }
 

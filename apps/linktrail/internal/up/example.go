@@ -26,7 +26,7 @@ const (
 
 // greet ends the start: the example, the addresses, the key, three commands. A start does not fail for its example.
 func (s *supervisor) greet(ctx context.Context) {
-	code := exampleSlug
+	code := "go-blog" // what the first of the commands makes
 	if s.o.Example {
 		if shown, err := s.example(ctx); err == nil {
 			code = shown
@@ -68,11 +68,15 @@ func (s *supervisor) example(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.term.say("a click on it was redirected to %s; this is its trace:\n", location)
 	source, err := s.traceSource()
 	if err != nil {
 		return "", err
 	}
+	if source == nil {
+		s.term.say("a click on it was redirected to %s; its trace %s went to %s (--jaeger shows it here)", location, id, s.o.OTLP)
+		return l.Code, nil
+	}
+	s.term.say("a click on it was redirected to %s; this is its trace:\n", location)
 	trace, err := traces.Await(ctx, source, id, exampleWait)
 	if err != nil {
 		return "", fmt.Errorf("read trace %s: %w", id, err)
@@ -80,6 +84,7 @@ func (s *supervisor) example(ctx context.Context) (string, error) {
 	return l.Code, tracequery.WriteTree(s.term, trace)
 }
 
+// traceSource is where traces are read, nil when that is not known.
 func (s *supervisor) traceSource() (tracequery.Reader, error) {
 	switch {
 	case s.plan.traces != "":
@@ -87,7 +92,7 @@ func (s *supervisor) traceSource() (tracequery.Reader, error) {
 	case s.o.Jaeger != "":
 		return tracequery.Open(s.o.Jaeger)
 	}
-	return nil, fmt.Errorf("where traces are read is not known; give --jaeger with the URL of Jaeger's query service to see it here")
+	return nil, nil
 }
 
 // exampleLink is the link of the example, that of an earlier start where it still works.

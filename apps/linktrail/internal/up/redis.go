@@ -1,6 +1,7 @@
 package up
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net"
 	"sync"
@@ -11,10 +12,11 @@ import (
 
 // redisServer is Redis in this process. It keeps nothing beyond a stop: all it holds are caches.
 type redisServer struct {
-	addr   string
-	server *miniredis.Miniredis
-	quit   chan struct{}
-	ticker sync.WaitGroup
+	addr     string
+	password string // other users of the machine must not put targets into the cache
+	server   *miniredis.Miniredis
+	quit     chan struct{}
+	ticker   sync.WaitGroup
 }
 
 // startRedis serves at the address of a listener that has kept it free.
@@ -23,11 +25,12 @@ func startRedis(held net.Listener) (*redisServer, error) {
 	if err := held.Close(); err != nil {
 		return nil, err
 	}
-	server := miniredis.NewMiniRedis()
+	server, password := miniredis.NewMiniRedis(), rand.Text()
+	server.RequireAuth(password)
 	if err := server.StartAddr(addr); err != nil {
 		return nil, fmt.Errorf("Redis in this process: %w", err)
 	}
-	r := &redisServer{addr: addr, server: server, quit: make(chan struct{})}
+	r := &redisServer{addr: addr, password: password, server: server, quit: make(chan struct{})}
 	r.ticker.Go(r.tick)
 	return r, nil
 }

@@ -122,13 +122,13 @@ func (s *supervisor) start(ctx context.Context) (err error) {
 	if err := removeRunFile(s.o.Data); err != nil {
 		return err
 	}
-	if err := s.makeFolders(); err != nil {
-		return err
-	}
 	if s.plan, err = newPlan(s.o); err != nil {
 		return err
 	}
 	defer s.plan.release()
+	if err := s.makeFolders(); err != nil {
+		return err
+	}
 	for _, note := range s.plan.notes {
 		s.term.say(note)
 	}
@@ -157,19 +157,28 @@ func (s *supervisor) start(ctx context.Context) (err error) {
 }
 
 func (s *supervisor) makeFolders() error {
-	for _, name := range []string{"etc", "log"} {
-		if err := os.MkdirAll(filepath.Join(s.o.Data, name), 0o700); err != nil {
+	folders := []string{filepath.Join(s.o.Data, "etc"), filepath.Join(s.o.Data, "log")}
+	if s.o.Kafka == "" {
+		folders = append(folders, s.kafkaDir())
+	}
+	if s.plan.traces != "" {
+		folders = append(folders, s.plan.traces)
+	}
+	for _, folder := range folders {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func (s *supervisor) kafkaDir() string { return filepath.Join(s.o.Data, "kafka") }
+
 // startServers hosts what no real server was given for.
 func (s *supervisor) startServers(ctx context.Context) (err error) {
 	if s.o.Kafka == "" {
 		began := time.Now()
-		if s.kafka, err = startKafka(filepath.Join(s.o.Data, "kafka"), s.plan.take(kafkaPort)); err != nil {
+		if s.kafka, err = startKafka(s.kafkaDir(), s.plan.take(kafkaPort)); err != nil {
 			return err
 		}
 		s.plan.brokers = s.kafka.addrs
@@ -180,7 +189,7 @@ func (s *supervisor) startServers(ctx context.Context) (err error) {
 		if s.redis, err = startRedis(s.plan.take(redisPort)); err != nil {
 			return err
 		}
-		s.plan.redis = map[string]any{"Addrs": []string{s.redis.addr}}
+		s.plan.redis = map[string]any{"Addrs": []string{s.redis.addr}, "Password": s.redis.password}
 		s.term.ready("Redis", "in this process", began)
 	}
 	return ctx.Err()
@@ -322,10 +331,9 @@ func (s *supervisor) restarted(ctx context.Context) {
 // end stops whatever there is.
 func (s *supervisor) end() error {
 	var errs []error
-	if len(s.children) > 0 {
+	started := s.run != nil
+	if started {
 		s.term.say("stopping; Ctrl-C again stops at once")
-	}
-	if s.run != nil {
 		s.run.close()
 	}
 	for _, c := range s.children {
@@ -340,7 +348,9 @@ func (s *supervisor) end() error {
 			errs = append(errs, err)
 			continue
 		}
-		s.term.say("%s stopped after %s", c.spec.name, shownSeconds(time.Since(began)))
+		if started {
+			s.term.say("%s stopped after %s", c.spec.name, shownSeconds(time.Since(began)))
+		}
 	}
 	if s.kafka != nil {
 		s.kafka.close()
@@ -352,7 +362,7 @@ func (s *supervisor) end() error {
 		errs = append(errs, removeRunFile(s.o.Data), s.locks.release())
 	}
 	err := errors.Join(errs...)
-	if err == nil && len(s.children) > 0 {
+	if err == nil && started {
 		s.term.say("stopped cleanly; everything is kept in %s", s.shown(""))
 	}
 	return err
