@@ -46,13 +46,14 @@ func TestSpans(t *testing.T) {
 			"messaging.message.id":               idOf(t, batch[0]).String(),
 		})
 		wantAttributes(t, insert, map[attribute.Key]any{
-			"db.system.name":     "postgresql",
-			"db.namespace":       "linktrail",
-			"db.operation.name":  "INSERT",
-			"db.collection.name": "clicks",
-			"db.query.summary":   "INSERT clicks",
-			"server.address":     "db.example",
-			"server.port":        int64(5432),
+			"db.system.name":          "postgresql",
+			"db.namespace":            "linktrail",
+			"db.operation.name":       "INSERT",
+			"db.collection.name":      "clicks",
+			"db.query.summary":        "INSERT clicks",
+			"db.operation.batch.size": int64(1),
+			"server.address":          "db.example",
+			"server.port":             int64(5432),
 		})
 		if insert.StartTime().Before(process.StartTime()) || insert.EndTime().After(process.EndTime()) || insert.EndTime().Before(insert.StartTime()) {
 			t.Error("the insert span does not lie within the process span")
