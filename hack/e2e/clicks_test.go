@@ -35,8 +35,8 @@ func TestTwentyThousandClicks(t *testing.T) {
 		running.Go(func() {
 			for left.Add(-1) >= 0 {
 				res, err := s.click(code, http.Header{"User-Agent": {userAgent}})
-				if err != nil || res.StatusCode != http.StatusFound {
-					t.Errorf("click: %v %v", res, err)
+				if err != nil || res.status != http.StatusFound {
+					t.Errorf("click: status %d, %v", res.status, err)
 					return
 				}
 			}
@@ -80,7 +80,7 @@ func (s *system) metric(ops, name string) float64 {
 	s.t.Helper()
 	res, err := s.client.Get("http://" + ops + "/metrics")
 	must(s.t, err)
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(res.Body)
 	must(s.t, err)
@@ -117,8 +117,8 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 					if err != nil { // the door is closed
 						return
 					}
-					if res.StatusCode != http.StatusFound {
-						t.Errorf("round %d: %s", round, res.Status)
+					if res.status != http.StatusFound {
+						t.Errorf("round %d: status %d", round, res.status)
 						return
 					}
 					mu.Lock()
@@ -210,8 +210,8 @@ func TestDrainOfEightSeconds(t *testing.T) {
 	for range clicks {
 		res, err := s.click(code, http.Header{"User-Agent": {userAgent}})
 		must(t, err)
-		if res.StatusCode != http.StatusFound {
-			t.Fatalf("a slow broker held up the redirect: %s", res.Status)
+		if res.status != http.StatusFound {
+			t.Fatalf("a slow broker held up the redirect: status %d", res.status)
 		}
 	}
 	s.eventually("the broker holds the clicks", func() error {

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		binaries = dir
 		args := append([]string{"build", "-o", dir + string(filepath.Separator)}, raceFlag...)
 		args = append(args, "../../apps/url-api", "../../apps/analytics-rpc", "../../apps/analytics-consumer", "../../apps/linktrail")
@@ -189,7 +189,7 @@ func (s *system) start(name, config, ops string) *process {
 		if err != nil {
 			return err
 		}
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }()
 		if body, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
 			return fmt.Errorf("%s: %s", res.Status, body)
 		}
@@ -212,7 +212,7 @@ func (p *process) stop() error {
 	case <-p.done:
 		return p.err
 	case <-time.After(patience):
-		p.cmd.Process.Kill()
+		_ = p.cmd.Process.Kill()
 		<-p.done
 		return fmt.Errorf("still there %v after SIGTERM", patience)
 	}
@@ -244,8 +244,14 @@ func (s *system) createKey() string {
 	return created.Token
 }
 
-// call makes an API request and decodes its answer.
-func (s *system) call(method, path string, body, answer any) *http.Response {
+// answer is an HTTP answer whose body is read.
+type answer struct {
+	status int
+	header http.Header
+}
+
+// call makes an API request and decodes what comes back into reply.
+func (s *system) call(method, path string, body, reply any) answer {
 	s.t.Helper()
 	var text []byte
 	if body != nil {
@@ -261,16 +267,16 @@ func (s *system) call(method, path string, body, answer any) *http.Response {
 	}
 	res, err := s.client.Do(req)
 	must(s.t, err)
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	text, err = io.ReadAll(res.Body)
 	must(s.t, err)
 	if res.StatusCode >= 300 {
 		s.t.Fatalf("%s %s: %s: %s", method, path, res.Status, text)
 	}
-	if answer != nil {
-		must(s.t, json.Unmarshal(text, answer))
+	if reply != nil {
+		must(s.t, json.Unmarshal(text, reply))
 	}
-	return res
+	return answer{res.StatusCode, res.Header}
 }
 
 // createLink makes a link over the API and returns its code.
@@ -284,20 +290,20 @@ func (s *system) createLink(url string) string {
 	return created.Code
 }
 
-// click calls a code at the front door and returns the answer, whose body is read.
-func (s *system) click(code string, header http.Header) (*http.Response, error) {
+// click calls a code at the front door.
+func (s *system) click(code string, header http.Header) (answer, error) {
 	req, err := http.NewRequest(http.MethodGet, s.door+"/"+code, nil)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	maps.Copy(req.Header, header)
 	res, err := s.client.Do(req)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	_, err = io.Copy(io.Discard, res.Body)
-	return res, err
+	return answer{res.StatusCode, res.Header}, err
 }
 
 // clicks returns what the statistics count for a link, people and bots together.
@@ -351,7 +357,7 @@ func freeAddr(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	return ln.Addr().String()
 }
 

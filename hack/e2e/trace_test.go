@@ -104,8 +104,8 @@ func TestClickIsOneTrace(t *testing.T) {
 			callerTrace, callerSpan := randomHex(t, 16), randomHex(t, 8)
 			res, err := s.click(code, http.Header{"User-Agent": {userAgent}, "Traceparent": {"00-" + callerTrace + "-" + callerSpan + "-01"}})
 			must(t, err)
-			if res.StatusCode != http.StatusFound || res.Header.Get("Location") != "https://example.com/one?click=is#one-trace" {
-				t.Fatalf("the redirect is %s to %q", res.Status, res.Header.Get("Location"))
+			if res.status != http.StatusFound || res.header.Get("Location") != "https://example.com/one?click=is#one-trace" {
+				t.Fatalf("the redirect has status %d and leads to %q", res.status, res.header.Get("Location"))
 			}
 			if got := traceID(t, res); got != callerTrace {
 				t.Errorf("the answer's trace is %s, want the caller's, %s", got, callerTrace)
@@ -159,11 +159,11 @@ func TestClickIsOneTrace(t *testing.T) {
 }
 
 // traceID returns the trace id of an answer's traceparent (W3C Trace Context, 3.2).
-func traceID(t *testing.T, res *http.Response) string {
+func traceID(t *testing.T, res answer) string {
 	t.Helper()
-	parts := strings.Split(res.Header.Get("Traceparent"), "-")
+	parts := strings.Split(res.header.Get("Traceparent"), "-")
 	if len(parts) != 4 || len(parts[1]) != 32 {
-		t.Fatalf("traceparent of the answer is %q", res.Header.Get("Traceparent"))
+		t.Fatalf("traceparent of the answer is %q", res.header.Get("Traceparent"))
 	}
 	return parts[1]
 }
