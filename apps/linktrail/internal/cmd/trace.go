@@ -51,7 +51,7 @@ from where the "linktrail up" of --data sends them.`,
 			if err != nil {
 				return err
 			}
-			id := ""
+			var id string
 			if len(args) == 1 {
 				id, err = tracequery.ParseTraceID(args[0])
 			} else {
