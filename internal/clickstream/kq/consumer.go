@@ -12,6 +12,7 @@ import (
 	goqueue "github.com/zeromicro/go-queue/kq"
 	"github.com/zeromicro/go-zero/core/logx"
 	"github.com/zeromicro/go-zero/core/proc"
+	"github.com/zeromicro/go-zero/core/queue"
 	"github.com/zeromicro/go-zero/core/service"
 	"github.com/zeromicro/go-zero/core/trace"
 	oteltrace "go.opentelemetry.io/otel/trace"
@@ -92,8 +93,12 @@ func (c *Consumer) Ready() error { return c.watch.Ready() }
 // Run is that of clickstream.Consumer. It can be called once.
 func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 	defer c.admin.Close()
-	queue, err := goqueue.NewQueue(c.conf(), goqueue.WithHandle(c.consume), goqueue.WithMaxWait(maxWait),
-		goqueue.WithErrorHandler(func(context.Context, kafka.Message, error) {})) // only ever errStopped
+	var queue queue.MessageQueue
+	var err error
+	keepLog(func() {
+		queue, err = goqueue.NewQueue(c.conf(), goqueue.WithHandle(c.consume), goqueue.WithMaxWait(maxWait),
+			goqueue.WithErrorHandler(func(context.Context, kafka.Message, error) {})) // only ever errStopped
+	})
 	if err != nil {
 		return err
 	}
@@ -109,20 +114,24 @@ func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 	watch.Wait()
 	<-started
 	proc.AddShutdownListener(func() {})
-	// Stop closes the log as well, of which we are not the owner: it is put away meanwhile. Lines in between go to the
-	// console.
-	log := logx.Reset()
-	queue.Stop()
-	if log != nil {
-		logx.SetWriter(log)
-	}
+	keepLog(queue.Stop)
 	close(c.gone)
 	readers.Wait()
 	return nil
 }
 
-// conf is kq's configuration. NewQueue sets up a whole service by it: without a name for the tracing agent (ours is the
-// provider), without a server of its own, and with the log left as it is when it was set up before.
+// keepLog puts the process's log away while f runs: kq sets it up when it begins, unless that was done before, and
+// closes it when it ends. Lines in between go to the console.
+func keepLog(f func()) {
+	log := logx.Reset()
+	f()
+	if log != nil {
+		logx.SetWriter(log)
+	}
+}
+
+// conf is kq's configuration. NewQueue sets up a whole service by it: with the tracing agent off (ours is the
+// provider) and without a server of its own.
 func (c *Consumer) conf() goqueue.KqConf {
 	return goqueue.KqConf{
 		ServiceConf: service.ServiceConf{Name: c.config.Group, Telemetry: trace.Config{Disabled: true}},

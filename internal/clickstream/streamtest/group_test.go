@@ -275,3 +275,23 @@ func TestRebalance(t *testing.T) {
 	first.stop(t)
 	got.want(t, all)
 }
+
+// TestSlowHandler has a handler that takes for ever, while another consumer waits for partitions.
+func TestSlowHandler(t *testing.T) {
+	t.Parallel()
+	s, all := filled(t, variant{driver: clickstream.DriverKgo}, 2, 20)
+	got := newReceived()
+	inHand := make(chan struct{})
+	var once sync.Once
+	s.consume(t, 100*time.Millisecond, func(ctx context.Context, batch []clickstream.Record) error {
+		once.Do(func() { close(inHand) })
+		if got.count() == 0 {
+			<-ctx.Done() // for ever
+			return ctx.Err()
+		}
+		return got.take(ctx, batch)
+	})
+	await(t, inHand, "no batch")
+	s.consume(t, patience, got.take)
+	got.want(t, all)
+}
