@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -78,13 +81,7 @@ func (s *system) counts(code string, want int64) error {
 // metric returns the sum of a counter's series.
 func (s *system) metric(ops, name string) float64 {
 	s.t.Helper()
-	res, err := s.client.Get("http://" + ops + "/metrics")
-	must(s.t, err)
-	defer func() { _ = res.Body.Close() }()
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(res.Body)
-	must(s.t, err)
-	family := families[name]
+	family := s.metrics(ops)[name]
 	if family == nil {
 		s.t.Fatalf("there is no metric %s", name)
 	}
@@ -93,6 +90,42 @@ func (s *system) metric(ops, name string) float64 {
 		sum += m.GetCounter().GetValue()
 	}
 	return sum
+}
+
+func (s *system) metrics(ops string) map[string]*dto.MetricFamily {
+	s.t.Helper()
+	res, err := s.client.Get("http://" + ops + "/metrics")
+	must(s.t, err)
+	defer func() { _ = res.Body.Close() }()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(res.Body)
+	must(s.t, err)
+	return families
+}
+
+// Every metric of ours is in docs/operations.md, and what stands there is a metric.
+func TestMetricsAreDocumented(t *testing.T) {
+	s := startSystem(t, options{sampler: 1})
+	documented := make(map[string]bool)
+	for _, name := range regexp.MustCompile(`(?m)^\| .(linktrail_[a-z_]+)`).FindAllStringSubmatch(string(mustRead(t, "../../docs/operations.md")), -1) {
+		documented[name[1]] = false
+	}
+	for service, ops := range s.ops {
+		for name := range s.metrics(ops) {
+			if !strings.HasPrefix(name, "linktrail_") {
+				continue
+			}
+			if _, ok := documented[name]; !ok {
+				t.Errorf("%s has the metric %s, which docs/operations.md does not know", service, name)
+			}
+			documented[name] = true
+		}
+	}
+	for name, seen := range documented {
+		if !seen {
+			t.Errorf("docs/operations.md has %s, which no service has", name)
+		}
+	}
 }
 
 func TestStopUnderLoadLosesNothing(t *testing.T) {

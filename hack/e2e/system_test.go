@@ -61,6 +61,7 @@ type system struct {
 	key          string
 	door, api    string
 	urlAPI       *process
+	ops          map[string]string // addresses of the ops listeners, by service
 	urlAPIConfig string
 	sampler      float64
 	client       *http.Client
@@ -81,6 +82,7 @@ func startSystem(t *testing.T, o options) *system {
 	t.Helper()
 	s := &system{
 		t: t, dir: t.TempDir(), dsn: testenv.Postgres(t), brokers: o.brokers, topic: o.topic, sampler: o.sampler,
+		ops:             make(map[string]string),
 		publisherDriver: cmp.Or(o.publisher, "kgo"), consumerDriver: cmp.Or(o.consumer, "kgo"),
 	}
 	s.client = &http.Client{
@@ -195,6 +197,7 @@ func (s *system) start(name, config, ops string) *process {
 		}
 		return nil
 	})
+	s.ops[name] = ops
 	return p
 }
 
