@@ -106,7 +106,7 @@ func testErrors(t *testing.T, s *server) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := s.call(t, tt.method, "/api/v1"+tt.path, tt.body, tt.headers...)
 			p := checkProblem(t, a, tt.status, tt.field)
-			if traceparent := a.header.Get("Traceparent"); tt.status != 405 && (p.TraceID == "" || !strings.Contains(traceparent, p.TraceID)) {
+			if traceparent := a.header.Get("Traceparent"); p.TraceID == "" || !strings.Contains(traceparent, p.TraceID) {
 				t.Errorf("trace_id = %q, traceparent = %q", p.TraceID, traceparent)
 			}
 			if tt.status == 405 && !strings.Contains(a.header.Get("Allow"), http.MethodPatch) {

@@ -4,22 +4,28 @@ import (
 	"context"
 	"net/http"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/problem"
 )
+
+const tracerName = "github.com/linktrail/linktrail/apps/url-api/internal/middleware"
 
 // Problems makes problem details of errors that are none: go-zero's middlewares and router answer with an empty body
 // (405, 413, 503, 500 after a panic) or with text (a timeout). It belongs around the whole server.
 func Problems(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(&problemWriter{ResponseWriter: w}, r)
+		next.ServeHTTP(&problemWriter{ResponseWriter: w, request: r}, r)
 	})
 }
 
 // problemWriter replaces the answer when its status is an error's and its body no problem's.
 type problemWriter struct {
 	http.ResponseWriter
+	request     *http.Request
 	wroteHeader bool
 	replaced    bool
 }
@@ -40,7 +46,21 @@ func (w *problemWriter) WriteHeader(status int) {
 	w.replaced = true
 	// The span is further in; what it left on the answer names the trace.
 	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(w.Header()))
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		ctx = w.traceRefusal(status)
+	}
 	problem.Write(ctx, w.ResponseWriter, problem.New(status, detail(status)))
+}
+
+// traceRefusal makes the span of a request that go-zero's router refused before any span was made (405), so that every
+// answer carries a traceparent. Like that of an unknown address, its name says nothing that the caller chose.
+func (w *problemWriter) traceRefusal(status int) context.Context {
+	ctx := propagation.TraceContext{}.Extract(w.request.Context(), propagation.HeaderCarrier(w.request.Header))
+	ctx, span := otel.Tracer(tracerName).Start(ctx, "not allowed", trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(semconv.HTTPResponseStatusCode(status)))
+	defer span.End()
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(w.Header()))
+	return ctx
 }
 
 // Write writes the body, unless the answer was replaced.
