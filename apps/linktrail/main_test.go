@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		for _, name := range []string{"LINKTRAIL_SERVER", "LINKTRAIL_API_KEY", "LINKTRAIL_STORE", "LINKTRAIL_JAEGER", "LINKTRAIL_SPANS"} {
 			os.Unsetenv(name)
 		}
+		// The race detector has every process sleep for a second before it exits.
+		os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 		return m.Run()
 	}())
 }

@@ -16,6 +16,10 @@ const (
 	poll = 200 * time.Millisecond
 	// quiet is how long a trace must stay as it is to be taken for whole when it is not a click's.
 	quiet = 2 * time.Second
+	// late is how long a whole one must: spans beside the way of the click, such as that of a cache, may follow.
+	late = 500 * time.Millisecond
+	// old is how long ago a trace has ended of which all spans have arrived.
+	old = 15 * time.Second
 )
 
 // Spans of a click's trace: the first, the one after which more will come, and the last.
@@ -34,18 +38,15 @@ func Await(ctx context.Context, source tracequery.Reader, id string, wait time.D
 	for {
 		trace, err := source.Trace(ctx, id)
 		switch {
-		case err == nil && Whole(trace):
-			return trace, nil
 		case err == nil && len(trace.Spans) != len(last.Spans):
 			last, since = trace, time.Now()
 		case err != nil && !errors.Is(err, tracequery.ErrNotFound):
 			return tracequery.Trace{}, err
 		}
-		settled := len(last.Spans) > 0 && !has(last, sendSpan) && time.Since(since) >= quiet
-		if settled || !time.Now().Before(deadline) {
-			if len(last.Spans) > 0 {
-				return last, nil
-			}
+		if len(last.Spans) > 0 && (settled(last, since) || !time.Now().Before(deadline)) {
+			return last, nil
+		}
+		if !time.Now().Before(deadline) {
 			return tracequery.Trace{}, err
 		}
 		select {
@@ -54,6 +55,32 @@ func Await(ctx context.Context, source tracequery.Reader, id string, wait time.D
 		case <-time.After(poll):
 		}
 	}
+}
+
+// settled reports whether nothing more is to be expected of a trace that has been as it is since then. One whose click is
+// still on its way is not, however long it takes.
+func settled(t tracequery.Trace, since time.Time) bool {
+	whole := Whole(t)
+	switch {
+	case !whole && (has(t, sendSpan) || has(t, lastSpan)):
+		return false
+	case ended(t).Before(time.Now().Add(-old)):
+		return true
+	case whole:
+		return time.Since(since) >= late
+	}
+	return time.Since(since) >= quiet
+}
+
+// ended is when the last of its spans did.
+func ended(t tracequery.Trace) time.Time {
+	var last time.Time
+	for _, span := range t.Spans {
+		if end := span.Start.Add(span.Duration()); end.After(last) {
+			last = end
+		}
+	}
+	return last
 }
 
 // Whole reports whether a trace is that of a click, from its redirect to its row in the store, with all that lies

@@ -37,16 +37,25 @@ func TestAwait(t *testing.T) {
 	process := tracequery.Span{Name: "process click-events", SpanID: "3", ParentID: "2"}
 	insert := tracequery.Span{Name: "INSERT clicks", SpanID: "4", ParentID: "3"}
 	whole := []tracequery.Span{door, send, process, insert}
+	set := tracequery.Span{Name: "set", SpanID: "5", ParentID: "1", Start: time.Now()}
 
 	t.Run("OK spans come one after the other", func(t *testing.T) {
 		s := &source{answers: [][]tracequery.Span{nil, {process, insert}, {door, process, insert}, whole}}
 		trace, err := traces.Await(t.Context(), s, id, time.Minute)
-		if err != nil || len(trace.Spans) != 4 || s.asked != 4 {
+		if err != nil || len(trace.Spans) != 4 || s.asked != 4 { // these ended long ago: nothing more will come
 			t.Errorf("%d spans after %d questions: %v", len(trace.Spans), s.asked, err)
 		}
 	})
+	t.Run("OK spans beside the click's way follow", func(t *testing.T) {
+		whole[0].Start = time.Now()
+		s := &source{answers: [][]tracequery.Span{whole, append(whole, set)}}
+		trace, err := traces.Await(t.Context(), s, id, time.Minute)
+		if err != nil || len(trace.Spans) != 5 {
+			t.Errorf("%d spans: %v", len(trace.Spans), err)
+		}
+	})
 	t.Run("OK a trace that is no click's is done when nothing more comes", func(t *testing.T) {
-		s := &source{answers: [][]tracequery.Span{{{Name: "GET /api/v1/links", SpanID: "1"}}}}
+		s := &source{answers: [][]tracequery.Span{{{Name: "GET /api/v1/links", SpanID: "1", Start: time.Now()}}}}
 		trace, err := traces.Await(t.Context(), s, id, time.Hour)
 		if err != nil || len(trace.Spans) != 1 {
 			t.Errorf("%d spans: %v", len(trace.Spans), err)
