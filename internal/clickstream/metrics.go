@@ -11,11 +11,11 @@ import (
 type DropReason string
 
 const (
-	// DropQueueFull: as many clicks as the queue holds were waiting for the broker.
+	// DropQueueFull says that as many clicks as the queue holds were waiting for the broker.
 	DropQueueFull DropReason = "queue_full"
-	// DropRejected: the broker refused the click for good.
+	// DropRejected says that the broker refused the click for good.
 	DropRejected DropReason = "rejected"
-	// DropClosed: the publisher was closed, or closing and out of time.
+	// DropClosed says that the publisher was closed, or closing and out of time.
 	DropClosed DropReason = "closed"
 )
 

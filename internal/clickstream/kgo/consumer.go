@@ -18,6 +18,10 @@ import (
 
 // The times of a member of the group. Heartbeats go on in the background while a batch is handled, for however long.
 const (
+	// heartbeatInterval is also how soon a member learns that the group wants to move partitions.
+	heartbeatInterval = time.Second
+	// handOver is how long a member that let go of its batch takes no other.
+	handOver = 3 * heartbeatInterval
 	// rebalanceTimeout is how long the group waits for a member that still has a batch in hand.
 	rebalanceTimeout = 60 * time.Second
 	// letGo is how much of it a handler may take before its context ends.
@@ -57,6 +61,7 @@ func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consume
 		franz.Balancers(franz.CooperativeStickyBalancer()),
 		franz.ConsumeResetOffset(franz.NewOffset().AtStart()),
 		franz.SessionTimeout(o.sessionTimeout()),
+		franz.HeartbeatInterval(heartbeatInterval),
 		franz.RebalanceTimeout(rebalanceTimeout),
 		franz.FetchMaxWait(fetchWait),
 		franz.DisableAutoCommit(),
@@ -120,6 +125,12 @@ func (c *Consumer) take(ctx context.Context, h clickstream.Handler, records []*f
 	}
 	if !c.handle(ctx, h, batch) {
 		c.rewind(records)
+		c.client.AllowRebalance()
+		// A cooperative rebalance has several steps, each of which a batch in hand would hold up again.
+		select {
+		case <-ctx.Done():
+		case <-time.After(handOver):
+		}
 		return
 	}
 	c.metrics.Consumed(len(batch))

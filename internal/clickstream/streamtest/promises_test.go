@@ -32,6 +32,7 @@ func demonstrations() map[string]func(t *testing.T, v variant) {
 
 // TestPromises demonstrates every row for both drivers, for kgo over SASL_SSL too, and prints the table of what it saw.
 func TestPromises(t *testing.T) {
+	t.Parallel()
 	shown := demonstrations()
 	seen := Promises()
 	var mu sync.Mutex

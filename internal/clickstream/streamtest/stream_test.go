@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -42,6 +43,11 @@ func TestMain(m *testing.M) {
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
 	if file := os.Getenv(childFile); file != "" {
 		os.Exit(consumeUntilKilled(file))
+	}
+	// These tests wait most of the time, for sessions that end and for brokers that are away.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
