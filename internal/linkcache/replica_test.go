@@ -172,8 +172,9 @@ func TestTwoProcesses(t *testing.T) {
 			changer, other = b, a
 		}
 		old, want := fmt.Sprintf("https://example.org/%d", i), fmt.Sprintf("https://example.org/%d", i+1)
-		eventually(t, "the other process has heard of the change", func() bool { return other.ask("get code") == old })
-		expect("the process which changed it", changer, old)
+		// The one that is about to change the link is the one that was told of the change before.
+		eventually(t, "the other process has heard of the change", func() bool { return changer.ask("get code") == old })
+		expect("the process which changed it", other, old)
 		dir.put(t, "code", want)
 		if got := changer.ask("forget code"); got != "done" {
 			t.Fatal(got)

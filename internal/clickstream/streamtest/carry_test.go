@@ -25,7 +25,7 @@ import (
 func demonstrateCarries(t *testing.T, v variant) {
 	for _, to := range []string{clickstream.DriverKgo, clickstream.DriverKq} {
 		t.Run("to "+to, func(t *testing.T) {
-			t.Parallel()
+			v.parallel(t)
 			carry(t, newStream(t, v, 4), to)
 		})
 	}

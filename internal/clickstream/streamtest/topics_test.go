@@ -46,10 +46,9 @@ func TestMakeTopics(t *testing.T) {
 }
 
 func TestDeadLetters(t *testing.T) {
-	t.Parallel()
 	for _, v := range []variant{{driver: clickstream.DriverKgo}, {clickstream.DriverKgo, true}, {driver: clickstream.DriverKq}} {
 		t.Run(v.String(), func(t *testing.T) {
-			t.Parallel()
+			v.parallel(t)
 			s := newStream(t, v, 1)
 			letters, err := driver.DeadLetters(s.Config)
 			if err != nil {
@@ -110,10 +109,9 @@ func headers(r *franz.Record) string {
 
 // TestLag has a consumer whose handler is stuck, so that what the metric says is not what was fetched but what is left.
 func TestLag(t *testing.T) {
-	t.Parallel()
 	for _, v := range []variant{{driver: clickstream.DriverKgo}, {driver: clickstream.DriverKq}} {
 		t.Run(v.String(), func(t *testing.T) {
-			t.Parallel()
+			v.parallel(t)
 			s, all := filled(t, v, 2, 50)
 			release := make(chan struct{})
 			got := newReceived()
