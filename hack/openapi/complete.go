@@ -42,7 +42,7 @@ var operations = map[string]operation{
 	"latestClicks": {http.StatusOK, []int{http.StatusBadRequest, http.StatusNotFound}},
 }
 
-var everyProblem = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable}
+var everyProblem = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable}
 
 // problems are the descriptions of the answers that are errors; each names a component of the document.
 var problems = map[int]struct{ component, description string }{
@@ -52,6 +52,7 @@ var problems = map[int]struct{ component, description string }{
 	http.StatusNotFound:              {"NotFound", "No link has this code."},
 	http.StatusConflict:              {"Conflict", "The slug is taken."},
 	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is larger than the server takes."},
+	http.StatusInternalServerError:   {"Internal", "A fault of linktrail; its log has more under the trace_id."},
 	http.StatusServiceUnavailable:    {"Unavailable", "Something that linktrail needs is away, or it has too much to do; Retry-After says when to come again."},
 }
 
@@ -109,8 +110,9 @@ func addProblems(doc *openapi3.T) {
 	doc.Components.Responses = openapi3.ResponseBodies{}
 	for status, p := range problems {
 		response := openapi3.NewResponse().WithDescription(p.description).WithContent(openapi3.Content{
-			"application/problem+json": openapi3.NewMediaType().WithSchemaRef(
-				openapi3.NewSchemaRef("#/components/schemas/Problem", nil)),
+			"application/problem+json": openapi3.NewMediaType().
+				WithSchemaRef(openapi3.NewSchemaRef("#/components/schemas/Problem", nil)).
+				WithExample(p.component, exampleProblem(status)),
 		})
 		switch status {
 		case http.StatusUnauthorized, http.StatusForbidden:
@@ -120,6 +122,23 @@ func addProblems(doc *openapi3.T) {
 		}
 		doc.Components.Responses[p.component] = &openapi3.ResponseRef{Value: response}
 	}
+}
+
+// exampleProblem is what the body of a problem looks like. Only what the caller can mend names a field.
+func exampleProblem(status int) map[string]any {
+	example := map[string]any{
+		"type":     "about:blank",
+		"title":    http.StatusText(status),
+		"status":   status,
+		"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+	}
+	switch status {
+	case http.StatusBadRequest:
+		example["detail"], example["field"] = "url is required.", "url"
+	case http.StatusConflict:
+		example["detail"], example["field"] = `slug "go-blog" is taken.`, "slug"
+	}
+	return example
 }
 
 func header(name, description string, schema *openapi3.Schema) openapi3.Headers {

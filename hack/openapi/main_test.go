@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -30,5 +32,50 @@ func TestConvertErrors(t *testing.T) {
 				t.Errorf("error = %v, want one with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestDocument reads the committed document as a client's generator does.
+func TestDocument(t *testing.T) {
+	doc, err := openapi3.NewLoader().LoadFromFile("../../apps/url-api/internal/handler/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Examples too are held against their schemas.
+	if err := doc.Validate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if scheme := doc.Components.SecuritySchemes[securityScheme]; scheme == nil || scheme.Value.Type != "http" || scheme.Value.Scheme != "bearer" {
+		t.Errorf("the security scheme is %+v, want http bearer", scheme)
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			checkOperation(t, method+" "+path, op)
+		}
+	}
+	created := doc.Paths.Find("/api/v1/links").Post.Responses.Status(http.StatusCreated)
+	if created == nil || created.Value.Headers["Location"] == nil {
+		t.Error("a created link has no 201 with Location")
+	}
+}
+
+func checkOperation(t *testing.T, name string, op *openapi3.Operation) {
+	t.Helper()
+	if op.Security == nil || len(*op.Security) == 0 {
+		t.Errorf("%s asks for no key", name)
+	}
+	for status, response := range op.Responses.Map() {
+		if status < "400" {
+			continue
+		}
+		body := response.Value.Content["application/problem+json"]
+		if body == nil || len(body.Examples) == 0 {
+			t.Errorf("%s: %s is not problem details with an example", name, status)
+		}
+	}
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable} {
+		if op.Responses.Status(status) == nil {
+			t.Errorf("%s does not say what a %d is", name, status)
+		}
 	}
 }

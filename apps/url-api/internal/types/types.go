@@ -4,32 +4,32 @@
 package types
 
 type Click struct {
-	ID        string  `json:"id"`         // UUIDv7 of the click.
-	Time      string  `json:"time"`       // When the request came, RFC 3339.
-	TraceID   string  `json:"trace_id"`   // The trace of the click, 32 hex digits.
-	SpanID    string  `json:"span_id"`    // The redirect's server span, 16 hex digits.
-	TraceURL  *string `json:"trace_url"`  // Where to see the trace; null when it was not sampled or no viewer is configured.
-	Referrer  string  `json:"referrer"`   // Where the visitor came from, without query.
-	Country   string  `json:"country"`    // ISO 3166-1 alpha-2, or empty.
-	Browser   string  `json:"browser"`    // The browser, by its user agent.
-	OS        string  `json:"os"`         // The operating system, by the user agent.
-	Device    string  `json:"device"`     // The kind of device, by the user agent.
-	Language  string  `json:"language"`   // The language asked for first.
-	UserAgent string  `json:"user_agent"` // The user agent as it was sent, cut at 512 bytes.
-	Bot       bool    `json:"bot"`        // Whether it was a bot, by its user agent.
+	ID        string  `json:"id,example=0199b3a4-7c31-7d02-8e55-2f6b0c9d1a47"`                                 // UUIDv7 of the click.
+	Time      string  `json:"time,example=2026-10-05T09:14:02.125Z"`                                           // When the request came, RFC 3339.
+	TraceID   string  `json:"trace_id,example=4bf92f3577b34da6a3ce929d0e0e4736"`                               // The trace of the click, 32 hex digits.
+	SpanID    string  `json:"span_id,example=00f067aa0ba902b7"`                                                // The redirect's server span, 16 hex digits.
+	TraceURL  *string `json:"trace_url,example=http://localhost:16686/trace/4bf92f3577b34da6a3ce929d0e0e4736"` // Where to see the trace; null when it was not sampled or no viewer is configured.
+	Referrer  string  `json:"referrer,example=https://go.dev/"`                                                // Where the visitor came from, without query.
+	Country   string  `json:"country,example=DE"`                                                              // ISO 3166-1 alpha-2, or empty.
+	Browser   string  `json:"browser,example=Firefox"`                                                         // The browser, by its user agent.
+	OS        string  `json:"os,example=Linux"`                                                                // The operating system, by the user agent.
+	Device    string  `json:"device,example=desktop"`                                                          // The kind of device, by the user agent.
+	Language  string  `json:"language,example=de-DE"`                                                          // The language asked for first.
+	UserAgent string  `json:"user_agent"`                                                                      // The user agent as it was sent, cut at 512 bytes.
+	Bot       bool    `json:"bot"`                                                                             // Whether it was a bot, by its user agent.
 }
 
 type Count struct {
-	Value  string `json:"value"`  // The value; "unknown" where the click says nothing, "other" for all beyond 200 values an hour.
-	Clicks int64  `json:"clicks"` // Clicks with that value, bots left out.
+	Value  string `json:"value,example=Firefox"` // The value; "unknown" where the click says nothing, "other" for all beyond 200 values an hour.
+	Clicks int64  `json:"clicks,example=17"`     // Clicks with that value, bots left out.
 }
 
 type CreateLinkRequest struct {
 	URL            string   `json:"url,example=https://go.dev/blog/"`                    // The target: http or https, at most 8 KiB.
 	Slug           string   `json:"slug,optional,example=go-blog"`                       // A code of your choice: 3 to 64 of [A-Za-z0-9_-]. Without it the code is random.
-	Title          string   `json:"title,optional"`                                      // Free text for people.
+	Title          string   `json:"title,optional,example=Blog"`                         // Free text for people.
 	Tags           []string `json:"tags,optional"`                                       // Words to find the link by.
-	ExpiresAt      string   `json:"expires_at,optional"`                                 // When the link ends, RFC 3339, in the future. Without it the link never ends.
+	ExpiresAt      string   `json:"expires_at,optional,example=2027-01-01T00:00:00Z"`    // When the link ends, RFC 3339, in the future. Without it the link never ends.
 	RedirectStatus int      `json:"redirect_status,default=302,options=301|302|307|308"` // 302 and 307 are asked for anew at every visit; browsers remember 301 and 308.
 }
 
@@ -49,16 +49,16 @@ type LatestClicksResponse struct {
 }
 
 type Link struct {
-	Code           string   `json:"code"`                                    // The path under which the link is reached; case-sensitive.
-	ShortURL       string   `json:"short_url"`                               // The whole short address.
-	URL            string   `json:"url"`                                     // The target that visitors are redirected to, normalised.
-	Title          string   `json:"title"`                                   // Free text for people.
-	Tags           []string `json:"tags"`                                    // Sorted, without repetition.
-	CreatedAt      string   `json:"created_at"`                              // When the link was made, RFC 3339.
-	UpdatedAt      string   `json:"updated_at"`                              // When the link was last changed, RFC 3339.
-	ExpiresAt      *string  `json:"expires_at"`                              // The first moment at which the link is gone, RFC 3339; null is never.
-	RedirectStatus int      `json:"redirect_status,options=301|302|307|308"` // The HTTP status of the redirect.
-	Disabled       bool     `json:"disabled"`                                // A disabled link answers as if it did not exist.
+	Code           string   `json:"code,example=go-blog"`                                // The path under which the link is reached; case-sensitive.
+	ShortURL       string   `json:"short_url,example=https://go.example.com/go-blog"`    // The whole short address.
+	URL            string   `json:"url,example=https://go.dev/blog/"`                    // The target that visitors are redirected to, normalised.
+	Title          string   `json:"title,example=Blog"`                                  // Free text for people.
+	Tags           []string `json:"tags"`                                                // Sorted, without repetition.
+	CreatedAt      string   `json:"created_at,example=2026-10-05T09:12:30.5Z"`           // When the link was made, RFC 3339.
+	UpdatedAt      string   `json:"updated_at,example=2026-10-05T09:12:30.5Z"`           // When the link was last changed, RFC 3339.
+	ExpiresAt      *string  `json:"expires_at,example=2027-01-01T00:00:00Z"`             // The first moment at which the link is gone, RFC 3339; null is never.
+	RedirectStatus int      `json:"redirect_status,options=301|302|307|308,example=302"` // The HTTP status of the redirect.
+	Disabled       bool     `json:"disabled"`                                            // A disabled link answers as if it did not exist.
 }
 
 type LinkStatsRequest struct {
@@ -71,18 +71,18 @@ type LinkStatsRequest struct {
 }
 
 type LinkStatsResponse struct {
-	Clicks    int64   `json:"clicks"`                          // Clicks from from to to, bots left out.
-	Bots      int64   `json:"bots"`                            // Clicks of bots from from to to.
-	From      string  `json:"from"`                            // Start of what was counted, a full hour, RFC 3339.
-	To        string  `json:"to"`                              // End of what was counted, exclusive, a full hour, RFC 3339.
-	Interval  string  `json:"interval,options=hour|day|month"` // The width of a step of the series.
-	TZ        string  `json:"tz"`                              // The time zone of days and months.
-	Series    []Step  `json:"series"`                          // One step an interval, without gaps.
-	Referrers []Count `json:"referrers"`                       // By the host that the visitors came from.
-	Countries []Count `json:"countries"`                       // By ISO 3166-1 alpha-2 country.
-	Browsers  []Count `json:"browsers"`                        // By browser.
-	OS        []Count `json:"os"`                              // By operating system.
-	Devices   []Count `json:"devices"`                         // By kind of device.
+	Clicks    int64   `json:"clicks,example=42"`                           // Clicks from from to to, bots left out.
+	Bots      int64   `json:"bots,example=3"`                              // Clicks of bots from from to to.
+	From      string  `json:"from,example=2026-10-01T00:00:00Z"`           // Start of what was counted, a full hour, RFC 3339.
+	To        string  `json:"to,example=2026-10-06T00:00:00Z"`             // End of what was counted, exclusive, a full hour, RFC 3339.
+	Interval  string  `json:"interval,options=hour|day|month,example=day"` // The width of a step of the series.
+	TZ        string  `json:"tz,example=UTC"`                              // The time zone of days and months.
+	Series    []Step  `json:"series"`                                      // One step an interval, without gaps.
+	Referrers []Count `json:"referrers"`                                   // By the host that the visitors came from.
+	Countries []Count `json:"countries"`                                   // By ISO 3166-1 alpha-2 country.
+	Browsers  []Count `json:"browsers"`                                    // By browser.
+	OS        []Count `json:"os"`                                          // By operating system.
+	Devices   []Count `json:"devices"`                                     // By kind of device.
 }
 
 type ListLinksRequest struct {
@@ -98,14 +98,14 @@ type ListLinksResponse struct {
 }
 
 type Step struct {
-	Start  string `json:"start"`  // Start of the interval, RFC 3339.
-	Clicks int64  `json:"clicks"` // Clicks in the interval, bots left out.
+	Start  string `json:"start,example=2026-10-05T00:00:00Z"` // Start of the interval, RFC 3339.
+	Clicks int64  `json:"clicks,example=42"`                  // Clicks in the interval, bots left out.
 }
 
 type UpdateLinkRequest struct {
 	Code           string   `path:"code"`                                             // The link's code.
 	URL            *string  `json:"url,optional"`                                     // The target: http or https, at most 8 KiB.
-	Title          *string  `json:"title,optional"`                                   // Free text for people.
+	Title          *string  `json:"title,optional,example=Blog"`                      // Free text for people.
 	Tags           []string `json:"tags,optional"`                                    // All of the link's tags.
 	ExpiresAt      *string  `json:"expires_at,optional"`                              // When the link ends, RFC 3339, in the future; null is never.
 	RedirectStatus *int     `json:"redirect_status,optional,options=301|302|307|308"` // The HTTP status of the redirect.
