@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/linktrail/linktrail/internal/link"
 )
@@ -22,8 +23,10 @@ func Of(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		return true
 	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
+	if e, ok := errors.AsType[net.Error](err); ok {
+		// A bare errno has the methods of a net.Error whatever it is about, so also that of a file.
+		_, bare := e.(syscall.Errno)
+		return !bare
 	}
 	if e, ok := errors.AsType[interface {
 		error

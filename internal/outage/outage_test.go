@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,6 +44,7 @@ func TestOf(t *testing.T) {
 		{"Shutdown", fmt.Errorf("select: %w", sqlError("57P01")), true},
 		{"TooManyConnections", sqlError("53300"), true},
 		{"UniqueViolation", sqlError("23505"), false},
+		{"File", fmt.Errorf("open: %w", &fs.PathError{Op: "mkdir", Path: "data", Err: syscall.ENOTDIR}), false},
 		{"Other", errors.New("a fault"), false},
 	}
 	for _, tt := range tests {
