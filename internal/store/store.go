@@ -102,6 +102,12 @@ func Migrate(ctx context.Context, c Config, progress func(string)) error {
 	return postgres.Migrate(ctx, where, c.connectTimeout(), progress)
 }
 
+// Check says what is wrong with the configuration itself, before anything is opened.
+func (c Config) Check() error {
+	_, _, err := c.parse()
+	return err
+}
+
 type kind int
 
 const (
