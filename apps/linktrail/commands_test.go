@@ -106,6 +106,11 @@ func TestLinks(t *testing.T) {
 		"ErrExpires":      {2, "--expires", do("links", "create", "https://go.dev", "--expires", "soon")},
 		"ErrPast":         {2, "expires_at", do("links", "create", "https://go.dev", "--expires", "2001-01-01T00:00:00Z")},
 		"ErrNotFound":     {3, `"nothing-there"`, do("links", "get", "nothing-there")},
+		"ErrDot":          {3, `"."`, do("links", "get", ".")},
+		"ErrEmptyCode":    {3, `""`, do("links", "get", "")},
+		"ErrPath":         {3, `"../links/taken"`, do("links", "delete", "../links/taken")},
+		"ErrDotStats":     {3, `"."`, do("stats", ".")},
+		"ErrDataIsFile":   {1, "main.go", []string{"up", "--data", "main.go"}},
 		"ErrNoChange":     {2, "nothing to change", do("links", "update", "taken")},
 		"ErrBoth":         {2, "--disable and --enable", do("links", "update", "taken", "--disable", "--enable")},
 		"ErrNoCode":       {2, "CODE", do("links", "get")},
@@ -150,7 +155,11 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("without a key: exit code %d: %s", got.code, got.stderr)
 	}
 	// The local key goes to its own server alone.
-	if got := linktrailIn(t, dir, []string{server}, "links", "get", code, "--data", r.data); got.code != 4 {
+	if got := linktrailIn(t, dir, []string{server}, "links", "get", code, "--data", r.data); got.code != 0 {
+		t.Errorf("its own server by name: exit code %d: %s", got.code, got.stderr)
+	}
+	other := "LINKTRAIL_SERVER=" + strings.Replace(r.run.API, "127.0.0.1", "localhost", 1)
+	if got := linktrailIn(t, dir, []string{other}, "links", "get", code, "--data", r.data); got.code != 4 {
 		t.Errorf("with another server's key: exit code %d: %s", got.code, got.stderr)
 	}
 	id := r.click(code)
@@ -255,7 +264,7 @@ func TestMigrateAndKeys(t *testing.T) {
 		"ErrName":    {2, "--name", store("keys", "create", "--name", " ")},
 		"ErrRevoke":  {3, `"nobody"`, store("keys", "revoke", "nobody")},
 		"ErrKeyFile": {2, "lt_<id>_<secret>", store("migrate", "--admin-key-file", dsn[len("sqlite:"):])},
-		"ErrScheme":  {1, `"mysql"`, []string{"migrate", "--store", "mysql://root@localhost/x"}},
+		"ErrScheme":  {2, `"mysql"`, []string{"migrate", "--store", "mysql://root@localhost/x"}},
 		"ErrNoStore": {2, "--store", []string{"keys", "list", "--data", filepath.Join(t.TempDir(), "none")}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -57,6 +57,10 @@ func TestServers(t *testing.T) {
 			if trace.TraceID != id {
 				t.Errorf("it is trace %s, want %s", trace.TraceID, id)
 			}
+			// Keys are made where this folder's linktrail looks for them.
+			var made struct{ Token string }
+			wantJSON(t, &made, "keys", "create", "--data", r.data)
+			want(t, 0, "links", "get", code, "--data", r.data, "--api-key", made.Token)
 			want(t, 0, "migrate", "--config", filepath.Join(r.data, "etc", "url-api.yaml")) // again changes nothing
 			r.stop()
 

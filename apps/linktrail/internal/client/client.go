@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/linktrail/linktrail/internal/link"
 )
 
 // Limits of a call.
@@ -103,18 +105,18 @@ func (c *Client) CreateLink(ctx context.Context, l NewLink) (Link, error) {
 // Link returns the link of a code.
 func (c *Client) Link(ctx context.Context, code string) (Link, error) {
 	var l Link
-	return l, c.call(ctx, http.MethodGet, "/links/"+url.PathEscape(code), nil, nil, &l)
+	return l, c.callLink(ctx, http.MethodGet, code, "", nil, nil, &l)
 }
 
 // UpdateLink changes the fields that change names; a nil value takes a field back to what it is without it.
 func (c *Client) UpdateLink(ctx context.Context, code string, change map[string]any) (Link, error) {
 	var l Link
-	return l, c.call(ctx, http.MethodPatch, "/links/"+url.PathEscape(code), nil, change, &l)
+	return l, c.callLink(ctx, http.MethodPatch, code, "", nil, change, &l)
 }
 
 // DeleteLink removes a link.
 func (c *Client) DeleteLink(ctx context.Context, code string) error {
-	return c.call(ctx, http.MethodDelete, "/links/"+url.PathEscape(code), nil, nil, nil)
+	return c.callLink(ctx, http.MethodDelete, code, "", nil, nil, nil)
 }
 
 // Links returns a page of links, newest first; cursor is what the page before said in Next.
@@ -138,13 +140,13 @@ func (c *Client) Stats(ctx context.Context, code string, q StatsQuery) (Stats, e
 		query.Set("top", strconv.Itoa(q.Top))
 	}
 	var s Stats
-	return s, c.call(ctx, http.MethodGet, "/links/"+url.PathEscape(code)+"/stats", query, nil, &s)
+	return s, c.callLink(ctx, http.MethodGet, code, "/stats", query, nil, &s)
 }
 
 // LatestClicks returns the latest clicks of a link, newest first.
 func (c *Client) LatestClicks(ctx context.Context, code string, limit int) ([]Click, error) {
 	var page struct{ Clicks []Click }
-	err := c.call(ctx, http.MethodGet, "/links/"+url.PathEscape(code)+"/clicks", url.Values{"limit": {strconv.Itoa(limit)}}, nil, &page)
+	err := c.callLink(ctx, http.MethodGet, code, "/clicks", url.Values{"limit": {strconv.Itoa(limit)}}, nil, &page)
 	return page.Clicks, err
 }
 
@@ -152,6 +154,14 @@ func set(query url.Values, name, value string) {
 	if value != "" {
 		query.Set(name, value)
 	}
+}
+
+// callLink makes a request about one link. What cannot be a code is not asked for: "." or "" would be another address.
+func (c *Client) callLink(ctx context.Context, method, code, path string, query url.Values, body, answer any) error {
+	if !link.ValidCode(code) {
+		return link.NotFound(code)
+	}
+	return c.call(ctx, method, "/links/"+code+path, query, body, answer)
 }
 
 // call makes a request of the API and decodes its answer.

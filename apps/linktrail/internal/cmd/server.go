@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/linktrail/linktrail/apps/linktrail/internal/client"
 	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
@@ -17,17 +18,19 @@ func (a *app) client() (*client.Client, error) {
 	if key == "" {
 		key = env("LINKTRAIL_API_KEY")
 	}
-	if server == "" {
+	if server == "" || key == "" {
 		run, err := up.ReadRunFile(a.data)
-		if errors.Is(err, up.ErrNotRunning) {
+		switch {
+		case err == nil && (server == "" || strings.TrimRight(server, "/") == run.API):
+			server = run.API
+			if key == "" {
+				key = run.APIKey
+			}
+		case server != "":
+		case errors.Is(err, up.ErrNotRunning):
 			return nil, usagef("no linktrail runs on %s: start it with `linktrail up`, or name a server with --server or LINKTRAIL_SERVER", a.data)
-		}
-		if err != nil {
+		default:
 			return nil, err
-		}
-		server = run.API
-		if key == "" {
-			key = run.APIKey
 		}
 	}
 	c, err := client.New(server, key)

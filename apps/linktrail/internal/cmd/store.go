@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/zeromicro/go-zero/core/conf"
 
+	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/store"
 )
@@ -26,7 +27,7 @@ type serviceFile struct {
 }
 
 func (f *storeFlags) add(c *cobra.Command) {
-	c.PersistentFlags().StringVar(&f.dsn, "store", "", "the store: postgres://… or sqlite:PATH [LINKTRAIL_STORE] (default SQLite in --data)")
+	c.PersistentFlags().StringVar(&f.dsn, "store", "", "the store: postgres://… or sqlite:PATH [LINKTRAIL_STORE] (default that of the \"linktrail up\" of --data)")
 	c.PersistentFlags().StringVar(&f.file, "config", "", "a service's YAML, whose Store (and ClickStream) to use")
 }
 
@@ -45,7 +46,17 @@ func (f *storeFlags) read(data string) (serviceFile, error) {
 	case env("LINKTRAIL_STORE") != "":
 		c.Store.DSN = env("LINKTRAIL_STORE")
 	default:
-		c.Store.DSN = "sqlite:" + filepath.Join(data, "linktrail.db")
+		dsn, err := up.Postgres(data)
+		if err != nil {
+			return c, err
+		}
+		if dsn == "" {
+			dsn = "sqlite:" + filepath.Join(data, "linktrail.db")
+		}
+		c.Store.DSN = dsn
+	}
+	if err := c.Store.Check(); err != nil {
+		return c, usageError{err}
 	}
 	return c, nil
 }

@@ -2,8 +2,11 @@ package up
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -58,6 +61,27 @@ func (p *plan) writeConfigs(o Options) ([]spec, error) {
 		}
 	}
 	return specs, nil
+}
+
+// Postgres is the DSN of the PostgreSQL that the latest `linktrail up` on a folder used, empty when it used SQLite or when
+// there was none.
+func Postgres(data string) (string, error) {
+	file := filepath.Join(data, "etc", URLAPI+".yaml")
+	content, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var c struct{ Store struct{ DSN string } }
+	if err := yaml.Unmarshal([]byte(strings.ReplaceAll(string(content), "${"+dollar+"}", "$")), &c); err != nil {
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
+	if strings.HasPrefix(c.Store.DSN, "sqlite:") { // its path is that of the folder, which may have been moved
+		return "", nil
+	}
+	return c.Store.DSN, nil
 }
 
 // config is a service's configuration, with what the user's YAML says on top.

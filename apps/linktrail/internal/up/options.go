@@ -49,6 +49,13 @@ func (o Options) check() error {
 			return wrong("--jaeger %q is not the URL of Jaeger's query service, such as http://localhost:16686", o.Jaeger)
 		}
 	}
+	if o.PublicURL != "" {
+		u, err := url.Parse(o.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
+			u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+			return wrong("--public-url %q is not an http or https URL of a host alone, such as https://go.example.com", o.PublicURL)
+		}
+	}
 	for name := range o.Services {
 		if name != URLAPI && name != AnalyticsRPC && name != AnalyticsConsumer {
 			return wrong("services: %q is not one of %s, %s, %s", name, URLAPI, AnalyticsRPC, AnalyticsConsumer)

@@ -28,6 +28,9 @@ func TestOptions(t *testing.T) {
 		"ErrOTLPScheme":   {func(o *Options) { o.OTLP = "grpc://a:4317" }, "--otlp"},
 		"ErrJaegerAlone":  {func(o *Options) { o.Jaeger = "http://a:16686" }, "--otlp"},
 		"ErrJaeger":       {func(o *Options) { o.OTLP, o.Jaeger = "a:4317", "a:16686" }, "--jaeger"},
+		"OKPublicURL":     {func(o *Options) { o.PublicURL = "https://go.example.com/" }, ""},
+		"ErrPublicURL":    {func(o *Options) { o.PublicURL = "go.example.com" }, "--public-url"},
+		"ErrPublicPath":   {func(o *Options) { o.PublicURL = "https://example.com/go" }, "--public-url"},
 		"ErrServicesName": {func(o *Options) { o.Services = map[string]map[string]any{"door": {}} }, `"door"`},
 	} {
 		t.Run(name, func(t *testing.T) {
