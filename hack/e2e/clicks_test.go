@@ -50,7 +50,7 @@ func TestTwentyThousandClicks(t *testing.T) {
 	s.eventually("all clicks are written", func() error { return s.counts(code, total) })
 
 	// A consumer of another group reads the same clicks from the first record on.
-	replay := freeAddr(t)
+	replay := testenv.FreeAddr(t)
 	s.start("analytics-consumer", s.config("analytics-consumer", map[string]any{
 		"Store": map[string]any{"DSN": s.dsn}, "Ops": map[string]any{"Addr": replay},
 		"ClickStream": map[string]any{"Brokers": s.brokers, "Topic": s.topic, "Group": s.topic + "-replay"},

@@ -99,7 +99,7 @@ func startSystem(t *testing.T, o options) *system {
 	s.linktrail(migrate...)
 	s.key = s.createKey()
 
-	rpc, rpcOps, consumerOps := freeAddr(t), freeAddr(t), freeAddr(t)
+	rpc, rpcOps, consumerOps := testenv.FreeAddr(t), testenv.FreeAddr(t), testenv.FreeAddr(t)
 	stream := func(driver string) map[string]any {
 		return map[string]any{"Driver": driver, "Brokers": s.brokers, "Topic": s.topic, "Group": s.topic, "Conns": 2}
 	}
@@ -110,7 +110,7 @@ func startSystem(t *testing.T, o options) *system {
 		"Store": map[string]any{"DSN": s.dsn}, "Ops": map[string]any{"Addr": consumerOps}, "ClickStream": stream(s.consumerDriver),
 	}), consumerOps)
 
-	door, api, ops := freeAddr(t), freeAddr(t), freeAddr(t)
+	door, api, ops := testenv.FreeAddr(t), testenv.FreeAddr(t), testenv.FreeAddr(t)
 	host, port, _ := net.SplitHostPort(api)
 	s.door, s.api = "http://"+door, "http://"+api
 	s.urlAPIConfig = s.config("url-api", map[string]any{
@@ -355,14 +355,6 @@ func (b *syncBuffer) tail(n int) []byte {
 	defer b.mu.Unlock()
 	text := b.buf.Bytes()
 	return bytes.Clone(text[max(0, len(text)-n):])
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
 }
 
 func must(t *testing.T, err error) {

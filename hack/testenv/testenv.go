@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -90,6 +91,18 @@ func Jaeger(t testing.TB) JaegerServer {
 		OTLPHTTP: lookup(t, EnvJaegerOTLPHTTP),
 		Query:    lookup(t, EnvJaegerQuery),
 	}
+}
+
+// FreeAddr returns a loopback address which was free a moment ago, for a server that the test itself starts and that
+// cannot choose a port.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }
 
 func lookup(t testing.TB, variable string) string {

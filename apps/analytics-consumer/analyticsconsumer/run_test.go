@@ -185,7 +185,7 @@ func newWorldOn(t *testing.T, dsn string, c clickstream.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: s, link: l, kafka: client, topic: c.Topic, ops: freeAddr(t),
+	w := &world{t: t, store: s, link: l, kafka: client, topic: c.Topic, ops: testenv.FreeAddr(t),
 		config: filepath.Join(t.TempDir(), "analytics-consumer.yaml"), spans: filepath.Join(t.TempDir(), "analytics-consumer.jsonl")}
 	config := fmt.Sprintf(`Name: analytics-consumer
 Log:
@@ -347,14 +347,4 @@ func (w *world) poll(what string, check func() error) {
 			w.t.Fatalf("%s: still %v after 30 s", what, err)
 		}
 	}
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/linktrail/linktrail/apps/analytics-rpc/analyticsrpc"
 	"github.com/linktrail/linktrail/apps/analytics-rpc/pb"
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/store"
 )
@@ -43,7 +44,7 @@ func mustServe(t *testing.T) (pb.AnalyticsClient, *grpc.ClientConn, store.Store,
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = st.Close() })
-	addr := freeAddr(t)
+	addr := testenv.FreeAddr(t)
 	file := mustWriteConfig(t, dir, cfg.DSN, addr)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -106,17 +107,6 @@ Drain: 5s
 		t.Fatal(err)
 	}
 	return file
-}
-
-// freeAddr returns an address that was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func makeClick(n int) click.Click {

@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/linktrail/linktrail/apps/url-api/urlapi"
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/apikey"
 	"github.com/linktrail/linktrail/internal/problem"
 	"github.com/linktrail/linktrail/internal/store"
@@ -82,7 +83,7 @@ func mustServeOn(t *testing.T, dsn, yaml string) *server {
 		t.Fatal(err)
 	}
 	s.mustOpenStore(t, dsn)
-	rpc := freeAddr(t)
+	rpc := testenv.FreeAddr(t)
 	s.mustStartAnalytics(t, dir, dsn, rpc)
 
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "click-events"))
@@ -92,7 +93,7 @@ func mustServeOn(t *testing.T, dsn, yaml string) *server {
 	t.Cleanup(kafka.Close)
 	s.brokers = kafka.ListenAddrs()
 
-	door, api, ops := freeAddr(t), freeAddr(t), freeAddr(t)
+	door, api, ops := testenv.FreeAddr(t), testenv.FreeAddr(t), testenv.FreeAddr(t)
 	s.door, s.api, s.ops = "http://"+door, "http://"+api, "http://"+ops
 	_, port, _ := net.SplitHostPort(api)
 	file := mustWrite(t, filepath.Join(dir, "url-api.yaml"), fmt.Sprintf(`
@@ -341,17 +342,6 @@ func mustWrite(t *testing.T, file, text string) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// freeAddr returns an address that was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // eventually asks until there is no error, for 20 seconds.
