@@ -51,6 +51,9 @@ func (s *system) clickTrace(code, parent string) []tracetest.Expect {
 			"user_agent.original":       userAgent,
 		},
 	}, {
+		Service: "url-api", Name: "get", Kind: tracequery.KindClient, Parent: "GET /{code}", Times: 1,
+		Attributes: map[string]any{"db.system.name": "redis", "db.statement": tracetest.Absent{}},
+	}, {
 		Service: "url-api", Name: "SELECT links", Kind: tracequery.KindClient, Parent: "GET /{code}", Times: 1,
 		Attributes: map[string]any{
 			"db.system.name":     "postgresql",
