@@ -25,12 +25,3 @@ func NewID(now time.Time) uuid.UUID {
 func TimeOf(id uuid.UUID) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(id[0:8]) >> 16)).UTC()
 }
-
-// FirstID returns the lowest UUIDv7 of a millisecond: every id of an earlier one is lower, every id of it or a later one
-// is not.
-func FirstID(at time.Time) uuid.UUID {
-	var id uuid.UUID
-	binary.BigEndian.PutUint64(id[0:8], uint64(at.UnixMilli())<<16|7<<12)
-	id[8] = 0x80
-	return id
-}

@@ -61,15 +61,6 @@ func TestNewID(t *testing.T) {
 			t.Fatalf("%v allocations", n)
 		}
 	})
-	t.Run("OKFirstID", func(t *testing.T) {
-		first, before, same := click.FirstID(at), click.NewID(at.Truncate(time.Millisecond).Add(-1)), click.NewID(at.Truncate(time.Millisecond))
-		if bytes.Compare(before[:], first[:]) >= 0 || bytes.Compare(first[:], same[:]) > 0 {
-			t.Fatalf("%s, %s, %s are not in order", before, first, same)
-		}
-		if first.Version() != 7 || first.Variant() != uuid.RFC4122 {
-			t.Fatalf("%s is no UUIDv7", first)
-		}
-	})
 }
 
 func BenchmarkNewID(b *testing.B) {

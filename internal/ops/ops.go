@@ -32,8 +32,8 @@ type Config struct {
 	Pprof bool `json:",optional"`
 }
 
-// Server is the ops listener. Its methods are safe for concurrent use. Handlers
-// and checks may be added before and after Listen.
+// Server is the ops listener. Its methods are safe for concurrent use. Checks
+// may be added before and after Listen.
 type Server struct {
 	addr     string
 	mux      *http.ServeMux
@@ -98,10 +98,6 @@ func metricsHandler(registry *prometheus.Registry) http.Handler {
 
 // Registry is where a service registers its metrics.
 func (s *Server) Registry() *prometheus.Registry { return s.registry }
-
-// Handle adds a handler for a pattern as http.ServeMux reads it, and panics, as
-// ServeMux does, on a pattern that is taken.
-func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
 // Ready adds a condition of readiness: /readyz answers 200 while every check
 // returns nil. Checks run together, each within CheckDeadline, and never twice at

@@ -96,14 +96,6 @@ func WaitFor(t testing.TB, r tracequery.Reader, traceID string, deadline time.Du
 	return Wait(t, r, traceID, deadline, func(trace tracequery.Trace) error { return Check(trace, want...) })
 }
 
-// Assert fails the test, with the tree, for every span that is not as wanted.
-func Assert(t testing.TB, trace tracequery.Trace, want ...Expect) {
-	t.Helper()
-	if err := Check(trace, want...); err != nil {
-		t.Errorf("trace %s is not as wanted: %v\n%s", trace.TraceID, err, Tree(trace))
-	}
-}
-
 // MustFind returns the first span of that service (any when empty) and name, and
 // fails the test with the tree when there is none.
 func MustFind(t testing.TB, trace tracequery.Trace, service, name string) tracequery.Span {
