@@ -69,7 +69,7 @@ type Config struct {
 	Group string `json:",default=analytics-consumer"`
 	// Queue is the most clicks that wait for their acknowledgement.
 	Queue int `json:",default=65536,range=[1:16777216]"`
-	// Linger is how long a record waits for company before its batch is sent.
+	// LingerMillis is how many milliseconds a record waits for company before its batch is sent.
 	LingerMillis int `json:",default=50,range=[0:1000]"`
 	// MaxBatch is the most records handed to the consumer's handler at once.
 	MaxBatch int `json:",default=2000,range=[1:100000]"`
