@@ -63,7 +63,8 @@ func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click
 		}
 	}
 	var batch pgx.Batch
-	batch.Queue(`SELECT pg_advisory_xact_lock_shared($1)`, lockPartitions)
+	batch.Queue(`SELECT pg_advisory_xact_lock_shared($1), set_config('idle_in_transaction_session_timeout', $2, true)`,
+		lockPartitions, idleInTransaction)
 	batch.Queue(`INSERT INTO clicks (id, link_id, code, time, referrer, user_agent, language, client, country, bot,
 			trace_id, span_id, sampled)
 		SELECT id, link_id, code, time, referrer, user_agent, language, nullif(client, '')::cidr, country, bot,

@@ -85,11 +85,13 @@ func (s *Store) missingPartitions(ctx context.Context, now time.Time) ([]time.Ti
 func (s *Store) addPartition(ctx context.Context, month time.Time) error {
 	name, from, to := partitionName(month), firstID(month), firstID(month.AddDate(0, 1, 0))
 	return pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockPartitions); err != nil {
+		_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', $2, true)`,
+			lockPartitions, idleInTransaction)
+		if err != nil {
 			return err
 		}
 		var exists bool
-		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 			WHERE i.inhparent = 'clicks'::regclass AND c.relname = $1)`, name).Scan(&exists)
 		if err != nil || exists {
 			return err

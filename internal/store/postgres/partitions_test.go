@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -183,5 +184,22 @@ func TestEnsurePartitionsAmongWriters(t *testing.T) {
 	stats, err := s.ClickStats(t.Context(), click.StatsQuery{LinkID: 9, From: january, To: january.AddDate(1, 0, 0), Interval: click.IntervalMonth})
 	if err != nil || stats.Clicks != writers*batches*months {
 		t.Errorf("%d clicks in the rollups, %v; want %d", stats.Clicks, err, writers*batches*months)
+	}
+}
+
+// TestIdleInTransaction has the server itself say how long it would wait for a writer that is gone.
+func TestIdleInTransaction(t *testing.T) {
+	c := fresh(t)
+	storetest.MustMigrate(t, c)
+	conn := mustConnect(t, c)
+	_, err := conn.Exec(t.Context(), `CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+			$$BEGIN RAISE EXCEPTION 'waits %', current_setting('idle_in_transaction_session_timeout'); END$$;
+		CREATE TRIGGER tell BEFORE INSERT ON clicks FOR EACH ROW EXECUTE FUNCTION tell()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := storetest.MustOpen(t, c)
+	if _, err := s.WriteClicks(t.Context(), clicksOn(1, time.Now())); err == nil || !strings.Contains(err.Error(), "waits 30s") {
+		t.Errorf("got %v, want the server to end a transaction whose writer is gone for 30 s", err)
 	}
 }

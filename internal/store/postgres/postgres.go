@@ -25,6 +25,10 @@ const (
 	lockPartitions int64 = 0x6c696e6b_02
 )
 
+// idleInTransaction is how long the server waits for the next statement of a transaction that holds locks others wait for.
+// It would otherwise keep them for two hours when the writer's machine is gone without a word.
+const idleInTransaction = "30s"
+
 // Store is a PostgreSQL database. It is safe for concurrent use.
 type Store struct {
 	pool     *pgxpool.Pool
