@@ -44,7 +44,13 @@ type Config struct {
 	TracerProvider trace.TracerProvider
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// WriteTimeout is how long one attempt to write may take; 0 is DefaultWriteTimeout.
+	WriteTimeout time.Duration
 }
+
+// DefaultWriteTimeout is far more than a batch needs. A database that vanished without closing its connections would
+// otherwise hold up the stream for as long as the system takes to notice, a quarter of an hour.
+const DefaultWriteTimeout = time.Minute
 
 // Ingester is a handler of the click stream. Safe for concurrent use.
 type Ingester struct {
@@ -53,6 +59,7 @@ type Ingester struct {
 	tracing tracing
 	metrics *metrics
 	now     func() time.Time
+	timeout time.Duration
 
 	mu     sync.Mutex
 	failed string // the first value of the batch that failed last; values hold the click's id, so no two are the same
@@ -66,12 +73,16 @@ func New(c Config) *Ingester {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = DefaultWriteTimeout
+	}
 	return &Ingester{
 		store:   c.Store,
 		dead:    c.DeadLetters,
 		tracing: newTracing(c.TracerProvider, c.Group, c.Store.Database()),
 		metrics: newMetrics(c.Registerer),
 		now:     c.Now,
+		timeout: c.WriteTimeout,
 	}
 }
 
@@ -134,7 +145,9 @@ func (i *Ingester) write(ctx context.Context, items []*item) error {
 		clicks[n] = it.click
 	}
 	started := i.now()
-	written, err := i.store.WriteClicks(ctx, clicks)
+	limited, cancel := context.WithTimeout(ctx, i.timeout)
+	defer cancel()
+	written, err := i.store.WriteClicks(limited, clicks)
 	ended := i.now()
 	for _, it := range items {
 		it.size, it.started, it.ended, it.writeErr = len(items), started, ended, err

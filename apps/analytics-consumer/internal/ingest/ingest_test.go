@@ -99,6 +99,14 @@ func TestHandle(t *testing.T) {
 			r.wantCount("linktrail_clicks_written_total", 2)
 		}
 	})
+	t.Run("ErrStoreHangs", func(t *testing.T) {
+		r := newRig(t)
+		i := ingest.New(ingest.Config{Store: mute{}, DeadLetters: r.dead, Group: group, WriteTimeout: 10 * time.Millisecond})
+		if err := i.Handle(t.Context(), r.records(2, false)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("got %v, want the end of the attempt's time", err)
+		}
+		r.wantLetters(nil)
+	})
 	t.Run("ErrDeadLettersAway", func(t *testing.T) {
 		r := newRig(t)
 		batch := append(r.records(2, false), clickstream.Record{Value: []byte("x")})
@@ -299,6 +307,16 @@ func (s *faultyStore) WriteClicks(ctx context.Context, batch []click.Click) (int
 func (s *faultyStore) Database() dbtrace.Database {
 	return dbtrace.Database{System: "postgresql", Namespace: "linktrail", Address: "db.example", Port: 5432}
 }
+
+// mute is a store that never answers.
+type mute struct{}
+
+func (mute) WriteClicks(ctx context.Context, _ []click.Click) (int, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func (mute) Database() dbtrace.Database { return dbtrace.Database{System: "postgresql"} }
 
 type deadLetters struct {
 	mu      sync.Mutex
