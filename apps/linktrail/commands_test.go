@@ -104,6 +104,9 @@ func TestLinks(t *testing.T) {
 		"ErrSlugTaken":    {6, `slug "taken" is taken`, do("links", "create", "https://go.dev", "--slug", "taken")},
 		"ErrURL":          {2, "url must begin with http", do("links", "create", "ftp://go.dev")},
 		"ErrExpires":      {2, "--expires", do("links", "create", "https://go.dev", "--expires", "soon")},
+		"ErrNoExpiry":     {2, "--expires", do("links", "create", "https://go.dev", "--expires", "")},
+		"ErrStatus":       {2, "301, 302, 307", do("links", "create", "https://go.dev", "--status", "303")},
+		"ErrStatus0":      {2, "301, 302, 307", do("links", "create", "https://go.dev", "--status", "0")},
 		"ErrPast":         {2, "expires_at", do("links", "create", "https://go.dev", "--expires", "2001-01-01T00:00:00Z")},
 		"ErrNotFound":     {3, `"nothing-there"`, do("links", "get", "nothing-there")},
 		"ErrDot":          {3, `"."`, do("links", "get", ".")},
@@ -295,8 +298,25 @@ func TestVersionAndHelp(t *testing.T) {
 			t.Errorf("linktrail %s --help has no example:\n%s", strings.Join(command, " "), text)
 		}
 	}
-	if script := want(t, 0, "completion", "bash").stdout; !strings.Contains(script, "linktrail") {
-		t.Error("completion prints no script")
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if script := want(t, 0, "completion", shell).stdout; !strings.Contains(script, "linktrail") {
+			t.Errorf("completion %s prints no script", shell)
+		}
+	}
+	const noFiles = "\n:4\n"
+	for typed, offers := range map[string]string{
+		"links create --status": "301\n302\n307\n308" + noFiles,
+		"stats --interval":      "hour\nday\nmonth" + noFiles,
+		"keys create --scope":   "links:read\nlinks:write\nstats:read" + noFiles,
+		"links get --output":    "table\njson\nyaml" + noFiles,
+		"up --driver":           "kgo\nkq" + noFiles,
+		"links":                 "create\tMake a short link\ndelete\tDelete links\n",
+		"stats":                 ":4\n",
+		"migrate --config":      ":0\n",
+	} {
+		if got := linktrail(t, append(append([]string{"__complete"}, strings.Fields(typed)...), "")...).stdout; !strings.HasPrefix(got, offers) {
+			t.Errorf("after %q a shell offers %q", typed, got)
+		}
 	}
 }
 

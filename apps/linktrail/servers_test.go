@@ -24,7 +24,7 @@ func TestServers(t *testing.T) {
 			stream := map[string]any{"ClickStream": map[string]any{"Topic": topic, "Group": topic, "Conns": 2}}
 			content, err := yaml.Marshal(map[string]any{
 				"postgres": testenv.Postgres(t), "redis": testenv.Redis(t), "kafka": strings.Join(kafka.Brokers, ","),
-				"otlp": jaeger.OTLPGRPC, "driver": driver,
+				"otlp": jaeger.OTLPGRPC, "driver": driver, "no-example": true,
 				"services": map[string]any{"url-api": stream, "analytics-consumer": stream},
 			})
 			if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -159,6 +160,33 @@ func TestUpPorts(t *testing.T) {
 			t.Errorf("it says %s", text)
 		}
 	})
+}
+
+// TestUpStaleRunFile starts while services of a killed run still end: the killed run's run.json is gone at once.
+func TestUpStaleRunFile(t *testing.T) {
+	data := t.TempDir()
+	file := filepath.Join(data, "run.json")
+	MustWrite(t, file, `{"url": "http://127.0.0.1:1", "api": "http://127.0.0.1:1", "pid": 0, "services": []}`)
+	orphan, err := os.Create(filepath.Join(data, "services.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer orphan.Close()
+	if err := syscall.Flock(int(orphan.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	r := launch(t, data, "--addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--no-example")
+	eventually(t, "run.json is gone", func() error {
+		if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	if err := orphan.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitRunFile()
+	r.stop()
 }
 
 // TestUpTwice starts a second one on the same folder.

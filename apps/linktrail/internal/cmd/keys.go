@@ -103,6 +103,7 @@ func (a *app) keysCreateCommand(flags *storeFlags) *cobra.Command {
 	}
 	c.Flags().StringVar(&name, "name", defaultKeyName(), "whose key it is")
 	c.Flags().StringSliceVar(&scopes, "scope", all, "what it may do; several with commas between")
+	completes(c, "scope", all...)
 	return c
 }
 

@@ -22,7 +22,10 @@ func (a *app) linksCreateCommand() *cobra.Command {
 		Args: oneArg("URL"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			l.URL = args[0]
-			if expires != "" {
+			if l.RedirectStatus == 0 { // which the API takes for none given
+				return usagef("--status 0 is not one of 301, 302, 307, 308")
+			}
+			if c.Flags().Changed("expires") {
 				if l.ExpiresAt, err = expiry(expires, time.Now()); err != nil {
 					return err
 				}
@@ -44,5 +47,6 @@ func (a *app) linksCreateCommand() *cobra.Command {
 	flags.StringSliceVar(&l.Tags, "tag", nil, "a word to find the link by; may be given several times")
 	flags.StringVar(&expires, "expires", "", "when the link ends: a duration such as 24h or 30d, or a time of RFC 3339 (default never)")
 	flags.IntVar(&l.RedirectStatus, "status", 302, "HTTP status of the redirect: 301, 302, 307 or 308")
+	completes(c, "status", "301", "302", "307", "308")
 	return c
 }

@@ -81,6 +81,7 @@ func (a *app) linksUpdateCommand() *cobra.Command {
 	flags.IntVar(&status, "status", 302, "HTTP status of the redirect: 301, 302, 307 or 308")
 	flags.BoolVar(&disable, "disable", false, "answer as if the link did not exist")
 	flags.BoolVar(&enable, "enable", false, "answer again")
+	completes(c, "status", "301", "302", "307", "308")
 	return c
 }
 

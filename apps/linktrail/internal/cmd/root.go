@@ -131,10 +131,24 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 		return usagef("%w; see `%s --help`", err, c.CommandPath())
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+	completes(root, "output", "table", "json", "yaml")
 	root.AddCommand(a.upCommand(), a.serviceCommand(), a.linksCommand(), a.statsCommand(), a.traceCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
+	argumentsAreNoFiles(root)
 	return root
+}
+
+// completes has a shell offer the values of a flag.
+func completes(c *cobra.Command, flag string, values ...string) {
+	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// argumentsAreNoFiles keeps shells from offering the folder's files as codes, ids or URLs.
+func argumentsAreNoFiles(c *cobra.Command) {
+	c.ValidArgsFunction = cobra.NoFileCompletions
+	for _, sub := range c.Commands() {
+		argumentsAreNoFiles(sub)
+	}
 }
 
 // noArgs and its like refuse arguments in words of our own, as usage errors.
@@ -149,9 +163,10 @@ func noArgs(c *cobra.Command, args []string) error {
 }
 
 func suggestion(c *cobra.Command, typed string) string {
-	c.SuggestionsMinimumDistance = 2
-	if near := c.SuggestionsFor(typed); len(near) > 0 {
-		return fmt.Sprintf(" (did you mean %s?)", near[0])
+	for c.SuggestionsMinimumDistance = 1; c.SuggestionsMinimumDistance <= 2; c.SuggestionsMinimumDistance++ {
+		if near := c.SuggestionsFor(typed); len(near) > 0 {
+			return fmt.Sprintf(" (did you mean %s?)", near[0])
+		}
 	}
 	return ""
 }

@@ -48,6 +48,7 @@ apart, in no other figure.`,
 	flags.StringVar(&q.To, "to", "", "end, exclusive, a time of RFC 3339 or a date (default now)")
 	flags.StringVar(&q.Interval, "interval", "", "hour, day or month (default what suits the range)")
 	flags.StringVar(&q.TZ, "tz", "", "time zone of days and months, such as Europe/Berlin (default UTC)")
+	completes(c, "interval", "hour", "day", "month")
 	flags.IntVar(&q.Top, "top", 10, "how many values of each breakdown")
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
+	"github.com/linktrail/linktrail/internal/clickstream"
 )
 
 // upFile is the YAML of `linktrail up --config`: the flags' names, and keys of the services' own YAML.
@@ -26,6 +27,7 @@ type upFile struct {
 	OTLP      *string                   `json:"otlp"`
 	Jaeger    *string                   `json:"jaeger"`
 	Driver    *string                   `json:"driver"`
+	NoExample *bool                     `json:"no-example"`
 	Services  map[string]map[string]any `json:"services"`
 }
 
@@ -79,6 +81,7 @@ While it runs, DATA/run.json tells scripts the addresses, the API key and the se
 	flags.StringVar(&o.OTLP, "otlp", "", "where spans go: host:port of a collector's OTLP/gRPC, or an http(s) URL (default files in --data)")
 	flags.StringVar(&o.Jaeger, "jaeger", "", "URL of Jaeger's query service, where traces can be seen; goes with --otlp")
 	flags.StringVar(&o.Driver, "driver", "kgo", "the click stream's Kafka driver, kgo or kq")
+	completes(c, "driver", clickstream.DriverKgo, clickstream.DriverKq)
 	flags.StringVar(&file, "config", "", "YAML file with the names of these flags as keys")
 	flags.BoolVar(&noExample, "no-example", false, "do not end the start with an example")
 	return c
@@ -106,6 +109,9 @@ func readUpFile(file string, o *up.Options, isFlag func(string) bool) error {
 		if field.from != nil && !isFlag(field.name) {
 			*field.to = *field.from
 		}
+	}
+	if f.NoExample != nil && !isFlag("no-example") {
+		o.Example = !*f.NoExample
 	}
 	o.Services = f.Services
 	return nil

@@ -47,9 +47,13 @@ func (s *supervisor) greet(ctx context.Context) {
 	if s.o.Jaeger != "" {
 		fmt.Fprintf(&b, "traces      %s\n", s.o.Jaeger)
 	}
+	see := flag // where trace reads
+	if s.o.OTLP != "" && s.o.Jaeger == "" {
+		see += " --jaeger http://localhost:16686"
+	}
 	program := program()
-	fmt.Fprintf(&b, "\ntry\n  %[1]s links create https://go.dev/blog/ --slug go-blog%[2]s\n  %[1]s stats %[3]s%[2]s\n  %[1]s trace --last %[3]s%[2]s\n\nCtrl-C stops it\n",
-		program, flag, code)
+	fmt.Fprintf(&b, "\ntry\n  %[1]s links create https://go.dev/blog/ --slug go-blog%[2]s\n  %[1]s stats %[3]s%[2]s\n  %[1]s trace --last %[3]s%[4]s\n\nCtrl-C stops it\n",
+		program, flag, code, see)
 	_, _ = io.WriteString(s.term, b.String())
 }
 

@@ -23,7 +23,7 @@ type locks struct {
 // keep themselves.
 const orphanDeadline = 40 * time.Second
 
-// lockData makes the folder and takes its locks. It waits for services that a killed supervisor has left.
+// lockData makes the folder, takes its locks and removes the run.json of an earlier run. It waits for services that a killed supervisor has left.
 func lockData(ctx context.Context, data string, term *terminal) (*locks, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
@@ -44,7 +44,8 @@ func lockData(ctx context.Context, data string, term *terminal) (*locks, error) 
 	if l.services, err = openLock(filepath.Join(data, "services.lock")); err != nil {
 		return nil, errors.Join(err, l.release())
 	}
-	if err := errors.Join(writeHolder(own), awaitOrphans(ctx, l.services, data, term)); err != nil {
+	// A killed run's file goes before the wait: nothing that it names answers for long, and scripts wait for the next one.
+	if err := errors.Join(writeHolder(own), removeRunFile(data), awaitOrphans(ctx, l.services, data, term)); err != nil {
 		return nil, errors.Join(err, l.release())
 	}
 	return l, nil

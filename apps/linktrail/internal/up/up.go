@@ -119,9 +119,6 @@ func (s *supervisor) start(ctx context.Context) (err error) {
 	if s.locks, err = lockData(ctx, s.o.Data, s.term); err != nil {
 		return err
 	}
-	if err := removeRunFile(s.o.Data); err != nil {
-		return err
-	}
 	if s.plan, err = newPlan(s.o); err != nil {
 		return err
 	}
