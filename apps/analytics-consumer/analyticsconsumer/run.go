@@ -96,25 +96,38 @@ func (s *service) serve(ctx context.Context) error {
 	return nil
 }
 
-// end ends whatever there is, in the order in which one part needs the other. The batch in hand is done by now.
+// end ends whatever there is, in the order in which one part needs the other. The batch in hand is done by now. Each part
+// has a time of its own: a collector that is away must not cost another's.
 func (s *service) end() error {
-	ctx, cancel := context.WithTimeout(context.Background(), config.FlushTime)
-	defer cancel()
-	var errs []error
 	if s.ops != nil {
 		s.ops.Drain()
 	}
-	if s.telemetry != nil {
-		errs = append(errs, s.telemetry.Shutdown(ctx))
-	}
+	s.flushSpans()
+	var errs []error
 	if s.svc != nil {
-		errs = append(errs, s.svc.Close(ctx))
+		errs = append(errs, within(s.svc.Close))
 	}
 	if s.ops != nil {
-		errs = append(errs, s.ops.Shutdown(ctx))
+		errs = append(errs, within(s.ops.Shutdown))
 	}
 	if s.opsDone != nil {
 		errs = append(errs, <-s.opsDone)
 	}
 	return errors.Join(errs...)
+}
+
+// flushSpans tells in the log of spans that a collector did not take: the stop was in order all the same.
+func (s *service) flushSpans() {
+	if s.telemetry == nil {
+		return
+	}
+	if err := within(s.telemetry.Shutdown); err != nil {
+		logx.Errorw("spans were lost", logx.Field("error", err.Error()))
+	}
+}
+
+func within(end func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), config.EndTime)
+	defer cancel()
+	return end(ctx)
 }

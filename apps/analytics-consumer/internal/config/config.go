@@ -23,12 +23,12 @@ type Config struct {
 	ClickStream clickstream.Config
 	// Ops is the listener for probes and metrics.
 	Ops ops.Config
-	// Drain is how long the batch in hand may take once the service stops; afterwards spans have FlushTime.
+	// Drain is how long the batch in hand may take once the service stops; afterwards spans have EndTime.
 	Drain time.Duration `json:",default=20s"`
 }
 
-// FlushTime is how long the end of everything but the batch in hand may take: the last spans, the connections.
-const FlushTime = 10 * time.Second
+// EndTime is how long the end of each part but the batch in hand may take: the last spans, the connections, the probes.
+const EndTime = 5 * time.Second
 
 // margin is what go-zero's own signal handling stays beyond our drain. kq's readers, when a rebalance is under way, take up
 // to 30 s to leave their group, and spans are flushed after that.

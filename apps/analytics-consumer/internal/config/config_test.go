@@ -31,7 +31,7 @@ func TestShippedFiles(t *testing.T) {
 			if !c.Telemetry.Disabled || c.DevServer.Enabled {
 				t.Error("go-zero's own telemetry or development server is on")
 			}
-			if end := c.Drain + config.FlushTime; c.Shutdown.WrapUpTime <= end || c.Shutdown.WaitTime <= c.Shutdown.WrapUpTime {
+			if end := c.Drain + 3*config.EndTime; c.Shutdown.WrapUpTime <= end || c.Shutdown.WaitTime <= c.Shutdown.WrapUpTime {
 				t.Errorf("go-zero ends the process after %v, before a stop of %v", c.Shutdown, end)
 			}
 			traces, err := telemetry.Load(tt.file, telemetry.UseEnv())
