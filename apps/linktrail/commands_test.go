@@ -268,6 +268,7 @@ func TestMigrateAndKeys(t *testing.T) {
 		"ErrRevoke":  {3, `"nobody"`, store("keys", "revoke", "nobody")},
 		"ErrKeyFile": {2, "lt_<id>_<secret>", store("migrate", "--admin-key-file", dsn[len("sqlite:"):])},
 		"ErrScheme":  {2, `"mysql"`, []string{"migrate", "--store", "mysql://root@localhost/x"}},
+		"ErrAway":    {5, "connection refused", []string{"keys", "list", "--store", "postgres://u:p@127.0.0.1:1/x"}},
 		"ErrNoStore": {2, "--store", []string{"keys", "list", "--data", filepath.Join(t.TempDir(), "none")}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -252,7 +252,8 @@ func exitCode(err error) int {
 
 // explain is an error on one line, with what to type where that helps. A service's log may follow on lines of its own.
 func (a *app) explain(err error) string {
-	text := strings.TrimSpace(err.Error())
+	// pgx tells each address that it tried on a line of its own.
+	text := strings.NewReplacer(":\n\t", ": ", "\n\t", "; ").Replace(strings.TrimSpace(err.Error()))
 	if away, ok := errors.AsType[*client.Unreachable](err); ok {
 		return fmt.Sprintf("%v; start linktrail with `linktrail up`, or name another server with --server", away)
 	}
