@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	franz "github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/zeromicro/go-zero/core/logx"
 
 	"github.com/linktrail/linktrail/internal/clickstream"
@@ -26,8 +28,10 @@ const (
 	rebalanceTimeout = 60 * time.Second
 	// letGo is how much of it a handler may take before its context ends.
 	letGo = rebalanceTimeout / 2
-	// commitTimeout is how long a commit, and the farewell to the group, may take.
+	// commitTimeout is how long a commit, and the farewell to the group, may take; behindTimeout how long a commit may
+	// after one that failed.
 	commitTimeout = 5 * time.Second
+	behindTimeout = 100 * time.Millisecond
 	// fetchWait is how long a broker may hold an empty fetch. A partition that is assigned meanwhile waits for it too.
 	fetchWait = 500 * time.Millisecond
 )
@@ -41,7 +45,9 @@ const (
 // Consumer is a clickstream.Consumer. While a batch is in hand the group waits with moving partitions; a handler that
 // fails, or takes longer than half a minute, then lets go of its batch, and whoever has the partitions next reads it again.
 type Consumer struct {
+	config   clickstream.Config
 	client   *franz.Client
+	kill     context.CancelFunc // ends the client whatever it waits for
 	maxBatch int
 	drain    time.Duration
 	metrics  *clickstream.ConsumerMetrics
@@ -49,13 +55,17 @@ type Consumer struct {
 	joined   atomic.Bool
 	// wanted holds a token when the group wants to move partitions and waits for us.
 	wanted chan struct{}
+	// behind is set when the last commit failed. It is Run's alone.
+	behind bool
 }
 
 // NewConsumer makes a Consumer, which joins the group at once. drain is how long the batch in hand may take once Run's
 // context has ended. Run must be called: it ends the membership.
 func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consumer, error) {
-	consumer := &Consumer{maxBatch: c.MaxBatch, drain: drain, wanted: make(chan struct{}, 1)}
+	consumer := &Consumer{config: c, maxBatch: c.MaxBatch, drain: drain, wanted: make(chan struct{}, 1)}
+	life, kill := context.WithCancel(context.Background())
 	client, err := Dial(c, o.clientID(),
+		franz.WithContext(life),
 		franz.ConsumeTopics(c.Topic),
 		franz.ConsumerGroup(c.Group),
 		franz.Balancers(franz.CooperativeStickyBalancer()),
@@ -71,15 +81,17 @@ func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consume
 		franz.OnPartitionsLost(func(context.Context, *franz.Client, map[string][]int32) { consumer.joined.Store(false) }),
 	)
 	if err != nil {
+		kill()
 		return nil, err
 	}
-	consumer.client = client
+	consumer.client, consumer.kill = client, kill
 	consumer.watch = group.NewWatch(group.Config{Client: client, Topic: c.Topic, Group: c.Group, Members: 1,
 		Mine: func(m kadm.DescribedGroupMember) bool {
 			id, _ := client.GroupMetadata()
 			return m.MemberID == id
 		}})
 	if consumer.metrics, err = clickstream.NewConsumerMetrics(o.Registerer, consumer.watch.Lag); err != nil {
+		kill()
 		client.Close()
 		return nil, err
 	}
@@ -104,17 +116,32 @@ func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 	defer stop()
 	defer c.leave()
 	for ctx.Err() == nil {
-		fetches := c.client.PollRecords(ctx, c.maxBatch)
+		fetches := c.poll(ctx)
 		if fetches.IsClientClosed() {
 			return errors.New("the consumer is closed")
 		}
 		if records := fetches.Records(); len(records) > 0 {
 			c.take(ctx, h, records)
+		} else if c.behind {
+			c.commit(ctx)
 		}
 		c.client.AllowRebalance()
 		report(ctx, fetches)
 	}
+	if c.behind {
+		c.commit(ctx)
+	}
 	return nil
+}
+
+// poll waits for records; for no more than a moment when there is something to commit.
+func (c *Consumer) poll(ctx context.Context) franz.Fetches {
+	if c.behind {
+		limited, cancel := context.WithTimeout(ctx, heartbeatInterval)
+		defer cancel()
+		ctx = limited
+	}
+	return c.client.PollRecords(ctx, c.maxBatch)
 }
 
 // take hands a batch over until it is written, and commits it. A batch that it has to let go is read again.
@@ -134,12 +161,27 @@ func (c *Consumer) take(ctx context.Context, h clickstream.Handler, records []*f
 		return
 	}
 	c.metrics.Consumed(len(batch))
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-	defer cancel()
-	if err := c.client.CommitRecords(limited, records...); err != nil {
-		c.metrics.CommitFailed()
-		logx.Errorw("commit of offsets failed; the records may be delivered again", logx.Field("records", len(records)), logx.Field("error", err))
+	c.commit(ctx)
+}
+
+// commit commits all that was handled so far: whatever was polled is, or was rewound. The group takes no commits while it
+// moves partitions, which lasts as long as the session of a member that died. Meanwhile batches are handled all the
+// same: only the first commit that fails is waited for, and what it held is in the next.
+func (c *Consumer) commit(ctx context.Context) {
+	timeout := commitTimeout
+	if c.behind {
+		timeout = behindTimeout
 	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	err := c.client.CommitUncommittedOffsets(limited)
+	if err != nil {
+		c.metrics.CommitFailed()
+	}
+	if err != nil && !c.behind {
+		logx.Errorw("commit of offsets failed; what was read since the last may be delivered again", logx.Field("error", err))
+	}
+	c.behind = err != nil
 }
 
 // handle calls h until it returns nil, and reports whether it did before the batch had to be let go.
@@ -217,13 +259,44 @@ func (c *Consumer) rewind(records []*franz.Record) {
 // leave leaves the group, so that others have the partitions at once, and ends the client.
 func (c *Consumer) leave() {
 	c.joined.Store(false)
+	defer c.joined.Store(false) // a rebalance may have ended meanwhile
 	c.client.AllowRebalance()
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	if err := c.client.LeaveGroupContext(ctx); err != nil {
+	err := c.client.LeaveGroupContext(ctx)
+	if err == nil {
+		c.client.Close()
+		c.kill()
+		return
+	}
+	// The client leaves only once it has joined, and the group may keep it waiting for a member that died.
+	member, _ := c.client.GroupMetadata()
+	c.kill()
+	c.client.Close()
+	if err = c.leaveAs(member); err != nil {
 		logx.Errorw("could not leave the consumer group; its partitions move when the session times out", logx.Field("error", err))
 	}
-	c.client.Close()
+}
+
+// leaveAs takes a member out of the group, with a client of its own.
+func (c *Consumer) leaveAs(member string) error {
+	client, err := Dial(c.config, DefaultClientID)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	request := kmsg.NewPtrLeaveGroupRequest()
+	request.Group = c.config.Group
+	leaving := kmsg.NewLeaveGroupRequestMember()
+	leaving.MemberID = member
+	request.Members = append(request.Members, leaving)
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(response.ErrorCode)
 }
 
 // report logs what fetches complain of. The client tries again by itself; a pause keeps it from doing so in a circle.

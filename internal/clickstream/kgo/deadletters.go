@@ -2,9 +2,11 @@ package kgo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	franz "github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/linktrail/linktrail/internal/clickstream"
@@ -16,7 +18,12 @@ const (
 	HeaderTopic     = "linktrail-topic"
 	HeaderPartition = "linktrail-partition"
 	HeaderOffset    = "linktrail-offset"
+	// HeaderCut is there when the value was too large for the topic: its length before it was cut.
+	HeaderCut = "linktrail-cut"
 )
+
+// maxCut is how much is kept of a value that is too large. A topic that takes less than that takes no clicks either.
+const maxCut = 64 << 10
 
 // DeadLetters writes records that can never be handled to the topic's dead letters. Safe for concurrent use.
 type DeadLetters struct {
@@ -38,7 +45,7 @@ func NewDeadLetters(c clickstream.Config, o Options) (*DeadLetters, error) {
 }
 
 // Send writes a record with its value and trace context, why it is there and where it was; the place is left out when it
-// is not known. It returns nil when all in-sync replicas have it. When ctx ends before that the record may be written
+// is not known. Of a value that is too large for the topic it keeps the beginning. It returns nil when all in-sync replicas have it. When ctx ends before that the record may be written
 // all the same, and so twice when it is sent again.
 func (d *DeadLetters) Send(ctx context.Context, r clickstream.Record, reason string) error {
 	headers := appendHeaders(nil, nil, r.Producer)
@@ -52,17 +59,27 @@ func (d *DeadLetters) Send(ctx context.Context, r clickstream.Record, reason str
 			franz.RecordHeader{Key: HeaderOffset, Value: strconv.AppendInt(nil, r.Offset, 10)},
 		)
 	}
+	err := d.write(ctx, &franz.Record{Value: r.Value, Headers: headers})
+	if errors.Is(err, kerr.MessageTooLarge) && len(r.Value) > maxCut {
+		// It would be too large for ever, and hold up all that comes after it.
+		headers = append(headers, franz.RecordHeader{Key: HeaderCut, Value: strconv.AppendInt(nil, int64(len(r.Value)), 10)})
+		err = d.write(ctx, &franz.Record{Value: r.Value[:maxCut], Headers: headers})
+	}
+	if err != nil {
+		return fmt.Errorf("write a dead letter: %w", err)
+	}
+	return nil
+}
+
+func (d *DeadLetters) write(ctx context.Context, r *franz.Record) error {
 	done := make(chan error, 1)
 	// An idempotent record that is under way cannot be called back, so ctx ends the wait and not the record.
-	d.client.TryProduce(context.Background(), &franz.Record{Value: r.Value, Headers: headers}, func(_ *franz.Record, err error) { done <- err })
+	d.client.TryProduce(context.Background(), r, func(_ *franz.Record, err error) { done <- err })
 	select {
 	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("write a dead letter: %w", err)
-		}
-		return nil
+		return err
 	case <-ctx.Done():
-		return fmt.Errorf("write a dead letter: %w", ctx.Err())
+		return ctx.Err()
 	}
 }
 

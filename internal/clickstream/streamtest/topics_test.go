@@ -1,6 +1,7 @@
 package streamtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -68,15 +69,20 @@ func TestDeadLetters(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			large := clickstream.Record{Value: bytes.Repeat([]byte("large"), 400_000), Topic: s.Topic, Partition: -1, Offset: -1}
+			if err := letters.Send(t.Context(), large, "undecodable"); err != nil {
+				t.Fatal(err)
+			}
 			dead := *s
 			dead.Topic += clickstream.DeadLetterSuffix
 			var got []string
-			for _, r := range dead.raw(t, 2) {
-				got = append(got, string(r.Value)+headers(r))
+			for _, r := range dead.raw(t, 3) {
+				got = append(got, string(r.Value[:min(len(r.Value), 8)])+headers(r))
 			}
 			want := []string{
 				"no click traceparent=00-01000000000000000000000000000000-0200000000000000-01 linktrail-reason=undecodable: not JSON linktrail-topic=" + s.Topic + " linktrail-partition=7 linktrail-offset=42",
 				"nor this linktrail-reason=undecodable: not JSON linktrail-topic=" + s.Topic,
+				"largelar linktrail-reason=undecodable linktrail-topic=" + s.Topic + " linktrail-cut=2000000",
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("got\n%q, want\n%q", got, want)
