@@ -21,7 +21,10 @@ func (s *service) drain() error {
 	if s.ops != nil {
 		s.ops.Drain()
 	}
-	err := errors.Join(s.closeDoors(ctx), s.sendClicks(ctx))
+	// A caller who is slow on purpose must not use up the time that the clicks of the last moment need.
+	doors, cancelDoors := context.WithTimeout(ctx, 3*s.config.Drain/4)
+	defer cancelDoors()
+	err := errors.Join(s.closeDoors(doors), s.sendClicks(ctx))
 	s.flushSpans()
 	return errors.Join(err, s.closeStores(), s.endOps())
 }
