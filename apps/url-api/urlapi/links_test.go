@@ -184,7 +184,7 @@ func testList(t *testing.T, s *server) {
 	})
 	t.Run("OKText", func(t *testing.T) {
 		var page linkPage
-		s.mustCall(t, http.StatusOK, http.MethodGet, "/api/v1/links?q=needle3", "").decode(t, &page)
+		s.mustCall(t, http.StatusOK, http.MethodGet, "/api/v1/links?text=needle3", "").decode(t, &page)
 		if len(page.Links) != 1 || page.Links[0].Code != "list-3" {
 			t.Errorf("links = %v", page.Links)
 		}

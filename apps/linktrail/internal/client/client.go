@@ -123,7 +123,7 @@ func (c *Client) DeleteLink(ctx context.Context, code string) error {
 func (c *Client) Links(ctx context.Context, f Filter, cursor string, limit int) (Page, error) {
 	query := url.Values{"limit": {strconv.Itoa(limit)}}
 	set(query, "tag", f.Tag)
-	set(query, "q", f.Text)
+	set(query, "text", f.Text)
 	set(query, "cursor", cursor)
 	var page Page
 	return page, c.call(ctx, http.MethodGet, "/links", query, nil, &page)

@@ -35,7 +35,7 @@ func (l *ListLinksLogic) ListLinks(req *types.ListLinksRequest) (*types.ListLink
 	}
 	// One more than asked for tells whether there is another page.
 	links, err := l.svcCtx.Links.Links(l.ctx, link.Filter{
-		Tag: strings.ToLower(strings.TrimSpace(req.Tag)), Text: req.Q, After: after, Limit: req.Limit + 1})
+		Tag: strings.ToLower(strings.TrimSpace(req.Tag)), Text: req.Text, After: after, Limit: req.Limit + 1})
 	if err != nil {
 		return nil, err
 	}

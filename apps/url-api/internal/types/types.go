@@ -87,7 +87,7 @@ type LinkStatsResponse struct {
 
 type ListLinksRequest struct {
 	Tag    string `form:"tag,optional"`                   // Only links that have this tag.
-	Q      string `form:"q,optional"`                     // Only links with this text in code, URL or title; letter case is ignored.
+	Text   string `form:"text,optional"`                  // Only links with this text in code, URL or title; letter case is ignored.
 	Limit  int    `form:"limit,default=50,range=[1:100]"` // The most links of the page.
 	Cursor string `form:"cursor,optional"`                // What the page before said in next.
 }
