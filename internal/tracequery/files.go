@@ -61,7 +61,7 @@ func (f files) Trace(ctx context.Context, traceID string) (Trace, error) {
 		}
 	}
 	if len(spans) == 0 {
-		return Trace{}, fmt.Errorf("%w: %s is in no file of %s", ErrNotFound, id, f.dir)
+		return Trace{}, fmt.Errorf("%w: %s is in no file of %s, which keep the newest spans only", ErrNotFound, id, f.dir)
 	}
 	return newTrace(id, spans), nil
 }
