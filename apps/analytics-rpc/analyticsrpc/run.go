@@ -83,6 +83,7 @@ func (s *service) serve(ctx context.Context) error {
 	s.opsDone = make(chan error, 1)
 	go func() { s.opsDone <- s.ops.Serve() }()
 	s.rpc.start()
+	logx.Infow("serving", logx.Field("grpc", s.config.ListenOn), logx.Field("ops", s.ops.Addr()))
 
 	select {
 	case <-ctx.Done():
