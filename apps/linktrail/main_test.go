@@ -18,35 +18,22 @@ import (
 
 	"github.com/linktrail/linktrail/apps/linktrail/internal/client"
 	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
+	"github.com/linktrail/linktrail/hack/testenv"
 )
 
-// binary is the command under test.
-var binary string
+// binaries is the folder that holds the command under test.
+var binaries string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "linktrail-cli-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "linktrail")
-		build := exec.Command("go", append(append([]string{"build"}, raceFlag...), "-o", binary, ".")...)
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		if err := build.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "building linktrail:", err)
-			return 1
-		}
-		// A developer's own settings are none of the tests'.
-		for _, name := range []string{"LINKTRAIL_SERVER", "LINKTRAIL_API_KEY", "LINKTRAIL_STORE", "LINKTRAIL_JAEGER", "LINKTRAIL_SPANS"} {
-			os.Unsetenv(name)
-		}
-		// The race detector has every process sleep for a second before it exits.
-		os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
-		return m.Run()
-	}())
+	// A developer's own settings are none of the tests'.
+	for _, name := range []string{"LINKTRAIL_SERVER", "LINKTRAIL_API_KEY", "LINKTRAIL_STORE", "LINKTRAIL_JAEGER", "LINKTRAIL_SPANS"} {
+		os.Unsetenv(name)
+	}
+	os.Exit(testenv.WithCommands(m, &binaries, "."))
 }
+
+// command is the binary under test.
+func command() string { return filepath.Join(binaries, "linktrail") }
 
 // patience is how long a test waits for what must come. Nothing is asserted about how fast it comes.
 const patience = 90 * time.Second
@@ -85,7 +72,7 @@ func (o *output) String() string {
 func launch(t *testing.T, data string, args ...string) *running {
 	t.Helper()
 	r := &running{t: t, data: data, output: &output{}, done: make(chan struct{})}
-	r.cmd = exec.Command(binary, append([]string{"up", "--data", data}, args...)...)
+	r.cmd = exec.Command(command(), append([]string{"up", "--data", data}, args...)...)
 	r.cmd.Stdout, r.cmd.Stderr = r.output, r.output
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -274,7 +261,7 @@ func linktrail(t *testing.T, args ...string) result {
 
 func linktrailIn(t *testing.T, dir string, env []string, args ...string) result {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd := exec.CommandContext(t.Context(), command(), args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Env = &stdout, &stderr, dir, append(os.Environ(), env...)
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {

@@ -28,24 +28,7 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "linktrail-e2e-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		binaries = dir
-		args := append([]string{"build", "-o", dir + string(filepath.Separator)}, raceFlag...)
-		args = append(args, "../../apps/url-api", "../../apps/analytics-rpc", "../../apps/analytics-consumer", "../../apps/linktrail")
-		build := exec.Command("go", args...)
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		if err := build.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "building the commands:", err)
-			return 1
-		}
-		return m.Run()
-	}())
+	os.Exit(testenv.WithCommands(m, &binaries, "../../apps/url-api", "../../apps/analytics-rpc", "../../apps/analytics-consumer", "../../apps/linktrail"))
 }
 
 // patience is how long a test waits for what must come. Nothing is asserted about how fast it comes.
@@ -168,7 +151,6 @@ func (s *system) start(name, config, ops string) *process {
 	s.t.Helper()
 	p := &process{name: name, cmd: exec.Command(filepath.Join(binaries, name), "-f", config), log: &syncBuffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // a stop with the race detector takes no second more
 	must(s.t, p.cmd.Start())
 	go func() {
 		p.err = p.cmd.Wait()

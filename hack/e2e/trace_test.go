@@ -161,14 +161,20 @@ func TestClickIsOneTrace(t *testing.T) {
 	}
 }
 
-// traceID returns the trace id of an answer's traceparent (W3C Trace Context, 3.2).
-func traceID(t *testing.T, res answer) string {
-	t.Helper()
+// traceOf returns the trace id of an answer's traceparent (W3C Trace Context, 3.2).
+func traceOf(res answer) (string, error) {
 	parts := strings.Split(res.header.Get("Traceparent"), "-")
 	if len(parts) != 4 || len(parts[1]) != 32 {
-		t.Fatalf("traceparent of the answer is %q", res.header.Get("Traceparent"))
+		return "", fmt.Errorf("traceparent of the answer is %q", res.header.Get("Traceparent"))
 	}
-	return parts[1]
+	return parts[1], nil
+}
+
+func traceID(t *testing.T, res answer) string {
+	t.Helper()
+	id, err := traceOf(res)
+	must(t, err)
+	return id
 }
 
 func randomHex(t *testing.T, bytes int) string {
