@@ -54,9 +54,13 @@ type Store interface {
 	// ClickStats adds up the rollups of a link. It reads rollups only, never clicks.
 	ClickStats(ctx context.Context, q StatsQuery) (Stats, error)
 	// LatestClicks returns at most limit clicks of a link, newest (highest ID) first, that are older than the click
-	// before; the zero UUID starts at the newest.
+	// before; the zero UUID starts at the newest. AllLinks instead of a link's id asks for the clicks of all links, those
+	// of deleted ones included. What it reads grows with limit only, not with the clicks that there are.
 	LatestClicks(ctx context.Context, linkID int64, before uuid.UUID, limit int) ([]Click, error)
 }
+
+// AllLinks stands for every link where the store asks for the id of one; no link has it.
+const AllLinks int64 = 0
 
 // MaxLatest is the most clicks that LatestClicks returns.
 const MaxLatest = 200

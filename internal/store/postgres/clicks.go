@@ -224,13 +224,8 @@ func (s *Store) ClickStats(ctx context.Context, q click.StatsQuery) (_ click.Sta
 func (s *Store) LatestClicks(ctx context.Context, linkID int64, before uuid.UUID, limit int) (_ []click.Click, err error) {
 	ctx, end := s.database.Start(ctx, "SELECT", "clicks")
 	defer func() { end(err) }()
-	if before == uuid.Nil {
-		before = uuid.Max
-	}
-	rows, err := s.pool.Query(ctx, `SELECT id, link_id, code, time, referrer, user_agent, language, coalesce(client::text, ''),
-			country, bot, trace_id, span_id, sampled
-		FROM clicks WHERE link_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3`,
-		linkID, [16]byte(before), min(max(limit, 1), click.MaxLatest))
+	query, args := latestQuery(linkID, before, limit)
+	rows, err := s.pool.Query(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: select clicks: %w", err)
 	}
@@ -239,6 +234,21 @@ func (s *Store) LatestClicks(ctx context.Context, linkID int64, before uuid.UUID
 		return nil, fmt.Errorf("postgres: select clicks: %w", err)
 	}
 	return clicks, nil
+}
+
+// latestQuery is the question of LatestClicks. The clicks of a link are read from clicks_link_id, those of all links from
+// the partitions' primary keys: either way a partition gives its newest rows first, and nothing is sorted.
+func latestQuery(linkID int64, before uuid.UUID, limit int) (query string, args []any) {
+	if before == uuid.Nil {
+		before = uuid.Max
+	}
+	where, args := `id < $1`, []any{[16]byte(before), min(max(limit, 1), click.MaxLatest)}
+	if linkID != click.AllLinks {
+		where, args = `link_id = $3 AND id < $1`, append(args, linkID)
+	}
+	return `SELECT id, link_id, code, time, referrer, user_agent, language, coalesce(client::text, ''),
+			country, bot, trace_id, span_id, sampled
+		FROM clicks WHERE ` + where + ` ORDER BY id DESC LIMIT $2`, args
 }
 
 func scanClick(row pgx.CollectableRow) (click.Click, error) {

@@ -186,16 +186,26 @@ func (s *Store) ClickStats(ctx context.Context, q click.StatsQuery) (_ click.Sta
 func (s *Store) LatestClicks(ctx context.Context, linkID int64, before uuid.UUID, limit int) (_ []click.Click, err error) {
 	ctx, end := s.database.Start(ctx, "SELECT", "clicks")
 	defer func() { end(err) }()
-	if before == uuid.Nil {
-		before = uuid.Max
-	}
-	clicks, err := selectAll(ctx, s.readers, scanClick, `SELECT id, link_id, code, time, referrer, user_agent, language, client,
-		country, bot, trace_id, span_id, sampled FROM clicks WHERE link_id = ? AND id < ? ORDER BY id DESC LIMIT ?`,
-		linkID, before[:], min(max(limit, 1), click.MaxLatest))
+	query, args := latestQuery(linkID, before, limit)
+	clicks, err := selectAll(ctx, s.readers, scanClick, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: select clicks: %w", err)
 	}
 	return clicks, nil
+}
+
+// latestQuery is the question of LatestClicks. The clicks of a link are read from clicks_link_id, those of all links from
+// the table, which lies in the order of id: nothing is sorted.
+func latestQuery(linkID int64, before uuid.UUID, limit int) (query string, args []any) {
+	if before == uuid.Nil {
+		before = uuid.Max
+	}
+	where, args := `id < ?`, []any{before[:]}
+	if linkID != click.AllLinks {
+		where, args = `link_id = ? AND id < ?`, []any{linkID, before[:]}
+	}
+	return `SELECT id, link_id, code, time, referrer, user_agent, language, client, country, bot, trace_id, span_id, sampled
+		FROM clicks WHERE ` + where + ` ORDER BY id DESC LIMIT ?`, append(args, min(max(limit, 1), click.MaxLatest))
 }
 
 func scanClick(row scanner) (click.Click, error) {

@@ -5,9 +5,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/store"
+	"github.com/linktrail/linktrail/internal/store/sqlite"
 	"github.com/linktrail/linktrail/internal/store/storetest"
 )
 
@@ -38,6 +43,33 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("got %v, want no folder", err)
 		}
 	})
+}
+
+// TestLatestClicksPlan asks the planner: a page of the latest clicks must not cost more with every click that there is.
+func TestLatestClicksPlan(t *testing.T) {
+	c := fresh(t)
+	storetest.MustMigrate(t, c)
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: c.DSN[len("sqlite:"):]}).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	for name, tt := range map[string]struct {
+		linkID int64
+		index  string
+	}{"OK all links": {click.AllLinks, "PRIMARY KEY"}, "OK one link": {2, "clicks_link_id"}} {
+		t.Run(name, func(t *testing.T) {
+			query, args := sqlite.LatestQuery(tt.linkID, uuid.Nil, 50)
+			var id, parent, unused int
+			var plan string
+			if err := db.QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...).Scan(&id, &parent, &unused, &plan); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(plan, "SEARCH clicks USING") || !strings.Contains(plan, tt.index) || strings.Contains(plan, "SORT") {
+				t.Errorf("the newest clicks are not read from %s: %s", tt.index, plan)
+			}
+		})
+	}
 }
 
 // mustHold takes the file's write lock and returns the function that gives it back.

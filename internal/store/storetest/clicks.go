@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -163,6 +164,38 @@ func testLatestClicks(t *testing.T, fresh func(*testing.T) store.Config) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("pages together (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("OK all links, page by page, newest first", func(t *testing.T) {
+		s := MustFresh(t, fresh)
+		if got := mustLatest(t, s, click.AllLinks, uuid.Nil, 5); got == nil || len(got) != 0 {
+			t.Errorf("got %v, want an empty list", got)
+		}
+		// In three months and before them, so that they lie in several partitions.
+		var want []click.Click
+		for i := range 17 {
+			at := time.Now().AddDate(0, i/4-1, 0).Add(time.Duration(i) * time.Second)
+			c := clicksAt(int64(1+i%3), at, 1)[0]
+			c.Code = fmt.Sprint("code-", i%3)
+			want = append(want, c)
+		}
+		MustWrite(t, s, want, len(want))
+		slices.SortFunc(want, func(a, b click.Click) int { return bytes.Compare(b.ID[:], a.ID[:]) })
+		var got []click.Click
+		for before := uuid.Nil; ; before = got[len(got)-1].ID {
+			page := mustLatest(t, s, click.AllLinks, before, 4)
+			if len(page) == 0 {
+				break
+			}
+			got = append(got, page...)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%d clicks on all pages, want %d", len(got), len(want))
+		}
+		for i := range want {
+			if got[i].ID != want[i].ID || got[i].LinkID != want[i].LinkID || got[i].Code != want[i].Code {
+				t.Errorf("click %d is %v of %q, want %v of %q", i, got[i].ID, got[i].Code, want[i].ID, want[i].Code)
+			}
 		}
 	})
 	t.Run("OK none", func(t *testing.T) {

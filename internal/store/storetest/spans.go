@@ -62,6 +62,10 @@ func testSpans(t *testing.T, fresh func(*testing.T) store.Config) {
 		{"DeleteLink", "DELETE", "links", func(ctx context.Context) error { return s.DeleteLink(ctx, "new") }},
 		{"ClickStats", "SELECT", "click_rollups", func(ctx context.Context) error { _, err := s.ClickStats(ctx, stats); return err }},
 		{"LatestClicks", "SELECT", "clicks", func(ctx context.Context) error { _, err := s.LatestClicks(ctx, 1, uuid.Nil, 1); return err }},
+		{"LatestClicks of all links", "SELECT", "clicks", func(ctx context.Context) error {
+			_, err := s.LatestClicks(ctx, click.AllLinks, uuid.Nil, 1)
+			return err
+		}},
 		{"CreateKey", "INSERT", "api_keys", func(ctx context.Context) error { return s.CreateKey(ctx, key) }},
 		{"KeyByID", "SELECT", "api_keys", func(ctx context.Context) error { _, err := s.KeyByID(ctx, key.ID); return err }},
 		{"Keys", "SELECT", "api_keys", func(ctx context.Context) error { _, err := s.Keys(ctx); return err }},

@@ -1,0 +1,4 @@
+package postgres
+
+// LatestQuery is for the test that looks at its plan.
+var LatestQuery = latestQuery
