@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/linktrail/linktrail/apps/analytics-rpc/analyticsrpc"
@@ -174,6 +175,9 @@ func TestAnalytics(t *testing.T) {
 			t.Fatalf("%d clicks, want 3", n)
 		}
 		newest := first.GetClicks()[0]
+		if newest.GetCode() == "" {
+			t.Error("the click has no code")
+		}
 		if newest.GetTraceId() != "01460000000000000000000000000000" || newest.GetBrowser() != "Chrome" || !newest.GetSampled() {
 			t.Errorf("newest = %v", newest)
 		}
@@ -183,6 +187,20 @@ func TestAnalytics(t *testing.T) {
 		}
 		if n := len(rest.GetClicks()); n != 1 {
 			t.Errorf("%d clicks on the second page, want 1", n)
+		}
+	})
+
+	t.Run("LatestClicksOfAllLinksOK", func(t *testing.T) {
+		all, err := client.LatestClicks(ctx, &pb.LatestClicksRequest{Limit: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		of7, err := client.LatestClicks(ctx, &pb.LatestClicksRequest{LinkId: 7, Limit: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(all, of7) { // no other link has clicks
+			t.Errorf("all links have %v, their only one %v", all, of7)
 		}
 	})
 
@@ -196,6 +214,7 @@ func TestAnalytics(t *testing.T) {
 		{"interval", statsCall(client, &pb.ClickStatsRequest{LinkId: 7, From: timestamppb.New(noon), To: timestamppb.New(noon.Add(time.Hour)), Interval: "week"})},
 		{"tz", statsCall(client, &pb.ClickStatsRequest{LinkId: 7, From: timestamppb.New(noon), To: timestamppb.New(noon.Add(time.Hour)), TimeZone: "Local"})},
 		{"top", statsCall(client, &pb.ClickStatsRequest{LinkId: 7, From: timestamppb.New(noon), To: timestamppb.New(noon.Add(time.Hour)), Top: 201})},
+		{"link_id", latestCall(client, &pb.LatestClicksRequest{LinkId: -1, Limit: 1})},
 		{"limit", latestCall(client, &pb.LatestClicksRequest{LinkId: 7})},
 		{"before", latestCall(client, &pb.LatestClicksRequest{LinkId: 7, Limit: 1, Before: "x"})},
 	}

@@ -356,8 +356,9 @@ func (x *Count) GetClicks() int64 {
 }
 
 type LatestClicksRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	LinkId int64                  `protobuf:"varint,1,opt,name=link_id,json=linkId,proto3" json:"link_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Link id 0 is all links, those that were deleted included.
+	LinkId int64 `protobuf:"varint,1,opt,name=link_id,json=linkId,proto3" json:"link_id,omitempty"`
 	// Before is the id of the last click of the page before; empty is the first page.
 	Before string `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
 	// Limit is the most clicks returned, 1 to 200.
@@ -467,17 +468,19 @@ type Click struct {
 	Id   string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// The redirect's server span, in hex digits.
-	TraceId       string `protobuf:"bytes,3,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	SpanId        string `protobuf:"bytes,4,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
-	Sampled       bool   `protobuf:"varint,5,opt,name=sampled,proto3" json:"sampled,omitempty"`
-	Referrer      string `protobuf:"bytes,6,opt,name=referrer,proto3" json:"referrer,omitempty"`
-	Country       string `protobuf:"bytes,7,opt,name=country,proto3" json:"country,omitempty"`
-	Browser       string `protobuf:"bytes,8,opt,name=browser,proto3" json:"browser,omitempty"`
-	Os            string `protobuf:"bytes,9,opt,name=os,proto3" json:"os,omitempty"`
-	Device        string `protobuf:"bytes,10,opt,name=device,proto3" json:"device,omitempty"`
-	Language      string `protobuf:"bytes,11,opt,name=language,proto3" json:"language,omitempty"`
-	UserAgent     string `protobuf:"bytes,12,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	Bot           bool   `protobuf:"varint,13,opt,name=bot,proto3" json:"bot,omitempty"`
+	TraceId   string `protobuf:"bytes,3,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	SpanId    string `protobuf:"bytes,4,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
+	Sampled   bool   `protobuf:"varint,5,opt,name=sampled,proto3" json:"sampled,omitempty"`
+	Referrer  string `protobuf:"bytes,6,opt,name=referrer,proto3" json:"referrer,omitempty"`
+	Country   string `protobuf:"bytes,7,opt,name=country,proto3" json:"country,omitempty"`
+	Browser   string `protobuf:"bytes,8,opt,name=browser,proto3" json:"browser,omitempty"`
+	Os        string `protobuf:"bytes,9,opt,name=os,proto3" json:"os,omitempty"`
+	Device    string `protobuf:"bytes,10,opt,name=device,proto3" json:"device,omitempty"`
+	Language  string `protobuf:"bytes,11,opt,name=language,proto3" json:"language,omitempty"`
+	UserAgent string `protobuf:"bytes,12,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Bot       bool   `protobuf:"varint,13,opt,name=bot,proto3" json:"bot,omitempty"`
+	// The code under which the link was called.
+	Code          string `protobuf:"bytes,14,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -603,6 +606,13 @@ func (x *Click) GetBot() bool {
 	return false
 }
 
+func (x *Click) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
 var File_analytics_proto protoreflect.FileDescriptor
 
 const file_analytics_proto_rawDesc = "" +
@@ -638,7 +648,7 @@ const file_analytics_proto_rawDesc = "" +
 	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\"M\n" +
 	"\x14LatestClicksResponse\x125\n" +
-	"\x06clicks\x18\x01 \x03(\v2\x1d.linktrail.analytics.v1.ClickR\x06clicks\"\xda\x02\n" +
+	"\x06clicks\x18\x01 \x03(\v2\x1d.linktrail.analytics.v1.ClickR\x06clicks\"\xee\x02\n" +
 	"\x05Click\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x19\n" +
@@ -654,7 +664,8 @@ const file_analytics_proto_rawDesc = "" +
 	"\blanguage\x18\v \x01(\tR\blanguage\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\f \x01(\tR\tuserAgent\x12\x10\n" +
-	"\x03bot\x18\r \x01(\bR\x03bot2\xdb\x01\n" +
+	"\x03bot\x18\r \x01(\bR\x03bot\x12\x12\n" +
+	"\x04code\x18\x0e \x01(\tR\x04code2\xdb\x01\n" +
 	"\tAnalytics\x12c\n" +
 	"\n" +
 	"ClickStats\x12).linktrail.analytics.v1.ClickStatsRequest\x1a*.linktrail.analytics.v1.ClickStatsResponse\x12i\n" +

@@ -32,7 +32,7 @@ const (
 type AnalyticsClient interface {
 	// ClickStats adds up the clicks of a link.
 	ClickStats(ctx context.Context, in *ClickStatsRequest, opts ...grpc.CallOption) (*ClickStatsResponse, error)
-	// LatestClicks returns the clicks of a link, newest first, page by page.
+	// LatestClicks returns the clicks of a link or of all links, newest first, page by page.
 	LatestClicks(ctx context.Context, in *LatestClicksRequest, opts ...grpc.CallOption) (*LatestClicksResponse, error)
 }
 
@@ -73,7 +73,7 @@ func (c *analyticsClient) LatestClicks(ctx context.Context, in *LatestClicksRequ
 type AnalyticsServer interface {
 	// ClickStats adds up the clicks of a link.
 	ClickStats(context.Context, *ClickStatsRequest) (*ClickStatsResponse, error)
-	// LatestClicks returns the clicks of a link, newest first, page by page.
+	// LatestClicks returns the clicks of a link or of all links, newest first, page by page.
 	LatestClicks(context.Context, *LatestClicksRequest) (*LatestClicksResponse, error)
 	mustEmbedUnimplementedAnalyticsServer()
 }

@@ -29,10 +29,10 @@ func NewLatestClicksLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Late
 	}
 }
 
-// LatestClicks returns the clicks of a link, newest first, page by page.
+// LatestClicks returns the clicks of a link or of all links, newest first, page by page.
 func (l *LatestClicksLogic) LatestClicks(in *pb.LatestClicksRequest) (*pb.LatestClicksResponse, error) {
-	if in.GetLinkId() <= 0 {
-		return nil, link.Invalid("link_id", "must be positive, got %d", in.GetLinkId())
+	if in.GetLinkId() < 0 {
+		return nil, link.Invalid("link_id", "must not be negative, got %d", in.GetLinkId())
 	}
 	if in.GetLimit() < 1 || in.GetLimit() > click.MaxLatest {
 		return nil, link.Invalid("limit", "must be 1 to %d, got %d", click.MaxLatest, in.GetLimit())
@@ -58,6 +58,7 @@ func (l *LatestClicksLogic) LatestClicks(in *pb.LatestClicksRequest) (*pb.Latest
 func message(c *click.Click) *pb.Click {
 	m := &pb.Click{
 		Id:        c.ID.String(),
+		Code:      c.Code,
 		Time:      timestamppb.New(c.Time),
 		TraceId:   c.TraceID.String(),
 		SpanId:    c.SpanID.String(),

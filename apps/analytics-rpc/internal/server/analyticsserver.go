@@ -29,7 +29,7 @@ func (s *AnalyticsServer) ClickStats(ctx context.Context, in *pb.ClickStatsReque
 	return l.ClickStats(in)
 }
 
-// LatestClicks returns the clicks of a link, newest first, page by page.
+// LatestClicks returns the clicks of a link or of all links, newest first, page by page.
 func (s *AnalyticsServer) LatestClicks(ctx context.Context, in *pb.LatestClicksRequest) (*pb.LatestClicksResponse, error) {
 	l := logic.NewLatestClicksLogic(ctx, s.svcCtx)
 	return l.LatestClicks(in)
