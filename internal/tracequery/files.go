@@ -21,9 +21,12 @@ import (
 // its predecessors NAME.jsonl.1 and on. They may be written to and rotated
 // meanwhile; a line that is torn or is no span is passed over. The files are read
 // from beginning to end for each trace, a line at a time.
-func Files(dir string) Reader { return files{dir} }
+func Files(dir string, opts ...Option) Reader { return files{dir, newLimits(opts)} }
 
-type files struct{ dir string }
+type files struct {
+	dir    string
+	limits limits
+}
 
 // maxLine is the longest line that is read; a longer one is passed over.
 const maxLine = 4 << 20
@@ -43,6 +46,7 @@ func (f files) Trace(ctx context.Context, traceID string) (Trace, error) {
 		}
 	}()
 	var spans []Span
+	var size int64
 	for _, file := range open {
 		for line, err := range wholeLines(file) {
 			if err == nil {
@@ -55,8 +59,9 @@ func (f files) Trace(ctx context.Context, traceID string) (Trace, error) {
 			if !ok {
 				continue
 			}
-			if spans = append(spans, span); len(spans) > MaxSpans {
-				return Trace{}, fmt.Errorf("%w: %s", ErrTooLarge, id)
+			size += int64(len(line))
+			if spans = append(spans, span); len(spans) > f.limits.spans || size > f.limits.bytes {
+				return Trace{}, f.limits.exceeded(id)
 			}
 		}
 	}

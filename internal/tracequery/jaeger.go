@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,21 +15,20 @@ import (
 	"time"
 )
 
-// Limits of a question to Jaeger.
-const (
-	jaegerTimeout = 15 * time.Second
-	jaegerBody    = 128 << 20 // bytes of an answer
-)
+// jaegerTimeout is how long a question to Jaeger may take; its context may end it
+// sooner.
+const jaegerTimeout = 15 * time.Second
 
 // Jaeger reads from the query API of Jaeger 1 and 2, the one its own pages use,
 // at a base URL like http://localhost:16686, with the base path where there is
 // one.
-func Jaeger(baseURL string) Reader {
-	return &jaeger{base: baseURL, client: &http.Client{Timeout: jaegerTimeout}}
+func Jaeger(baseURL string, opts ...Option) Reader {
+	return &jaeger{base: baseURL, limits: newLimits(opts), client: &http.Client{Timeout: jaegerTimeout}}
 }
 
 type jaeger struct {
 	base   string
+	limits limits
 	client *http.Client
 }
 
@@ -68,9 +68,13 @@ func (j *jaeger) Trace(ctx context.Context, traceID string) (Trace, error) {
 	defer func() { _ = response.Body.Close() }()
 
 	var answer jaegerAnswer
-	decoder := json.NewDecoder(io.LimitReader(response.Body, jaegerBody))
+	body := &io.LimitedReader{R: response.Body, N: j.limits.bytes + 1}
+	decoder := json.NewDecoder(body)
 	decoder.UseNumber()
 	err = decoder.Decode(&answer)
+	if body.N <= 0 {
+		return Trace{}, j.limits.exceeded(id)
+	}
 	if err == nil && response.StatusCode == http.StatusNotFound && len(answer.Errors) == 0 {
 		err = errors.New("no error is told")
 	}
@@ -85,8 +89,8 @@ func (j *jaeger) Trace(ctx context.Context, traceID string) (Trace, error) {
 	}
 	var spans []Span
 	for _, trace := range answer.Data {
-		if len(spans)+len(trace.Spans) > MaxSpans {
-			return Trace{}, fmt.Errorf("%w: %s", ErrTooLarge, id)
+		if len(spans)+len(trace.Spans) > j.limits.spans {
+			return Trace{}, j.limits.exceeded(id)
 		}
 		for _, span := range trace.Spans {
 			spans = append(spans, span.convert(trace.Processes))
@@ -155,9 +159,7 @@ func (s jaegerSpan) convert(processes map[string]struct{ ServiceName string }) S
 		value := tag.value()
 		switch {
 		case tag.Key == "span.kind":
-			if kind, ok := value.(string); ok {
-				span.Kind = strings.ToUpper(kind)
-			}
+			span.setKind(value)
 		case internalTag(tag.Key):
 		default:
 			span.Attributes[tag.Key] = value
@@ -168,6 +170,17 @@ func (s jaegerSpan) convert(processes map[string]struct{ ServiceName string }) S
 		delete(span.Attributes, "error")
 	}
 	return span
+}
+
+// setKind takes one of OpenTelemetry's kinds; any other is kept as an attribute.
+func (s *Span) setKind(value any) {
+	text, _ := value.(string)
+	switch kind := strings.ToUpper(text); kind {
+	case KindInternal, KindServer, KindClient, KindProducer, KindConsumer:
+		s.Kind = kind
+	default:
+		s.Attributes["span.kind"] = value
+	}
 }
 
 // relations tells parent and links from a span's references. Jaeger makes one
@@ -214,7 +227,8 @@ func (t jaegerTag) value() any {
 	return typed(t.Type, text)
 }
 
-// typed reads a value that was sent as text; it stays text when it does not fit.
+// typed reads a value that was sent as text; it stays text when it does not fit,
+// as NaN and the infinities, which JSON does not have.
 func typed(kind, text string) any {
 	switch kind {
 	case "int64":
@@ -222,7 +236,7 @@ func typed(kind, text string) any {
 			return n
 		}
 	case "float64":
-		if n, err := strconv.ParseFloat(text, 64); err == nil {
+		if n, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(n) && !math.IsInf(n, 0) {
 			return n
 		}
 	}

@@ -202,6 +202,28 @@ func TestJaegerUnreachable(t *testing.T) {
 	}
 }
 
+func TestJaegerLimits(t *testing.T) {
+	const id = "0123456789abcdef0123456789abcdef"
+	answer := `{"data":[{"spans":[{"traceID":"` + id + `","spanID":"1"},{"traceID":"` + id + `","spanID":"2"}]}]}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) }))
+	defer server.Close()
+	size := int64(len(answer))
+	for name, tc := range map[string]struct {
+		limit tracequery.Option
+		want  error
+	}{
+		"OK":       {tracequery.WithLimits(2, size), nil},
+		"ErrSpans": {tracequery.WithLimits(1, size), tracequery.ErrTooLarge},
+		"ErrBytes": {tracequery.WithLimits(2, size-1), tracequery.ErrTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := tracequery.Jaeger(server.URL, tc.limit).Trace(t.Context(), id); !errors.Is(err, tc.want) {
+				t.Errorf("got %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
 // Jaeger leaves zeros before an id out, and older ones keep a tag for what OTLP
 // has a field for.
 func TestJaegerForms(t *testing.T) {
@@ -210,9 +232,10 @@ func TestJaegerForms(t *testing.T) {
 		_, _ = w.Write([]byte(`{"data":[{"traceID":"0123456789abcdef","processes":{"p1":{"serviceName":"url-api"}},"spans":[
 			{"traceID":"0123456789abcdef","spanID":"2","operationName":"b","processID":"p1","startTime":1700000000000002,"duration":3,
 			 "references":[{"refType":"CHILD_OF","traceID":"0123456789abcdef","spanID":"1"},{"refType":"FOLLOWS_FROM","traceID":"0123456789abcdef","spanID":"1"}],
-			 "tags":[{"key":"span.kind","type":"string","value":"client"},{"key":"large","type":"int64","value":"9007199254740993"},
+			 "tags":[{"key":"span.kind","type":"string","value":"client"},{"key":"nan","type":"float64","value":"NaN"},{"key":"large","type":"int64","value":"9007199254740993"},
 			         {"key":"internal.span.format","type":"string","value":"otlp"},{"key":"error","type":"bool","value":true}]},
-			{"traceID":"0123456789abcdef","spanID":"1","operationName":"a","processID":"p1","startTime":1700000000000001,"duration":9},
+			{"traceID":"0123456789abcdef","spanID":"1","operationName":"a","processID":"p1","startTime":1700000000000001,"duration":9,
+			 "tags":[{"key":"span.kind","type":"string","value":"local"}]},
 			{"traceID":"0123456789abcdef","spanID":"1","operationName":"a","processID":"p1","startTime":1700000000000001,"duration":9}]}]}`))
 	}))
 	defer server.Close()
@@ -223,13 +246,13 @@ func TestJaegerForms(t *testing.T) {
 	want := tracequery.Trace{TraceID: id, Spans: []tracequery.Span{
 		{
 			Service: "url-api", Name: "a", Kind: "INTERNAL", SpanID: "0000000000000001", Links: []tracequery.Link{},
-			Start: time.UnixMicro(1700000000000001).UTC(), DurationUS: 9, Attributes: map[string]any{},
+			Start: time.UnixMicro(1700000000000001).UTC(), DurationUS: 9, Attributes: map[string]any{"span.kind": "local"},
 		},
 		{
 			Service: "url-api", Name: "b", Kind: "CLIENT", SpanID: "0000000000000002", ParentID: "0000000000000001",
 			Links: []tracequery.Link{{TraceID: id, SpanID: "0000000000000001"}},
 			Start: time.UnixMicro(1700000000000002).UTC(), DurationUS: 3,
-			Attributes: map[string]any{"large": int64(9007199254740993), "error": true},
+			Attributes: map[string]any{"large": int64(9007199254740993), "nan": "NaN", "error": true},
 		},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -289,6 +312,21 @@ func TestFiles(t *testing.T) {
 		write(t, dir, "a.jsonl", strings.Repeat(span("x", "1111111111111111", "", 1)+"\n", tracequery.MaxSpans+1))
 		if _, err := tracequery.Files(dir).Trace(t.Context(), id); !errors.Is(err, tracequery.ErrTooLarge) {
 			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("ErrLimits", func(t *testing.T) {
+		dir := t.TempDir()
+		one := span("x", "1111111111111111", "", 1)
+		write(t, dir, "a.jsonl", one, span("x", "2222222222222222", "", 1))
+		for name, limit := range map[string]tracequery.Option{
+			"spans": tracequery.WithLimits(1, 1<<20), "bytes": tracequery.WithLimits(10, int64(len(one)+2)),
+		} {
+			if _, err := tracequery.Files(dir, limit).Trace(t.Context(), id); !errors.Is(err, tracequery.ErrTooLarge) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+		if got, err := tracequery.Files(dir, tracequery.WithLimits(2, 1<<20)).Trace(t.Context(), id); err != nil || len(got.Spans) != 2 {
+			t.Errorf("within the limits: %v, %v", got, err)
 		}
 	})
 	t.Run("ErrCancelled", func(t *testing.T) {

@@ -19,12 +19,43 @@ var (
 	ErrNotFound = errors.New("trace not found")
 	// ErrTraceID says that a text is no trace id.
 	ErrTraceID = errors.New("not a trace id (32 hexadecimal digits, not all zero)")
-	// ErrTooLarge says that a trace has more than MaxSpans spans.
-	ErrTooLarge = fmt.Errorf("trace of more than %d spans", MaxSpans)
+	// ErrTooLarge says that a trace has more spans, or more text, than its Reader
+	// takes.
+	ErrTooLarge = errors.New("trace too large")
 )
 
-// MaxSpans is how many spans of one trace a Reader takes.
-const MaxSpans = 20_000
+// What a Reader takes of one trace, unless WithLimits says less.
+const (
+	MaxSpans = 20_000
+	MaxBytes = 128 << 20 // of what the source has of the trace
+)
+
+// Option changes a Reader.
+type Option func(*limits)
+
+// WithLimits makes the Reader take no more than that many spans and bytes of a
+// trace; one that is larger is ErrTooLarge.
+func WithLimits(spans int, bytes int64) Option {
+	return func(l *limits) { l.spans, l.bytes = spans, bytes }
+}
+
+type limits struct {
+	spans int
+	bytes int64
+}
+
+func newLimits(opts []Option) limits {
+	l := limits{spans: MaxSpans, bytes: MaxBytes}
+	for _, opt := range opts {
+		opt(&l)
+	}
+	return l
+}
+
+// exceeded is the error for a trace beyond the limits.
+func (l limits) exceeded(id string) error {
+	return fmt.Errorf("%w: %s has more than %d spans or %d bytes", ErrTooLarge, id, l.spans, l.bytes)
+}
 
 // Reader reads a trace by its id of 32 hexadecimal digits. Its error wraps
 // ErrNotFound, ErrTraceID or ErrTooLarge where one fits; another one names the
@@ -35,7 +66,7 @@ type Reader interface {
 
 // Open makes a Reader of a source: the URL of Jaeger's query service, or a folder
 // with files of spans.
-func Open(source string) (Reader, error) {
+func Open(source string, opts ...Option) (Reader, error) {
 	switch {
 	case source == "":
 		return nil, errors.New("no source of traces given: the URL of Jaeger's query service, like http://localhost:16686, or a folder with files of spans")
@@ -43,9 +74,9 @@ func Open(source string) (Reader, error) {
 		if _, err := parseJaegerURL(source); err != nil {
 			return nil, err
 		}
-		return Jaeger(source), nil
+		return Jaeger(source, opts...), nil
 	}
-	return Files(source), nil
+	return Files(source, opts...), nil
 }
 
 // Kinds of spans.
