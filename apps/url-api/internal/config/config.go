@@ -14,6 +14,7 @@ import (
 	"github.com/zeromicro/go-zero/rest"
 	"github.com/zeromicro/go-zero/zrpc"
 
+	"github.com/linktrail/linktrail/apps/url-api/internal/console"
 	"github.com/linktrail/linktrail/apps/url-api/internal/door"
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/linkcache"
@@ -33,6 +34,8 @@ type Config struct {
 	OwnHosts []string `json:",optional"`
 	// TraceURL is where traces are seen, with {trace_id} in it, such as http://localhost:16686/trace/{trace_id}.
 	TraceURL string `json:",optional"`
+	// TraceQuery is where the API reads the traces that it shows.
+	TraceQuery TraceQuery `json:",optional"`
 	// TrustedProxies are addresses and networks whose headers are believed: traceparent at both doors, the caller's
 	// address and country at the front door. Empty is loopback; the single word none is nobody.
 	TrustedProxies []string `json:",optional"`
@@ -42,6 +45,8 @@ type Config struct {
 	CountryDB string `json:",optional"`
 	// Door is the front door.
 	Door door.Config
+	// Console is the page at / of the API's address.
+	Console console.Config
 	// Store is where links and keys are kept.
 	Store store.Config
 	// Redis is the cache that replicas share; without Addrs there is none.
@@ -97,6 +102,9 @@ func (c Config) check() error {
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.Contains(c.TraceURL, "{trace_id}") {
 			return fmt.Errorf("TraceURL: %q is not an http or https URL with {trace_id} in it", c.TraceURL)
 		}
+	}
+	if _, err := c.TraceQuery.Open(); err != nil {
+		return err
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		return fmt.Errorf("Port: %d is not 0 to 65535", c.Port)
