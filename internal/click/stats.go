@@ -36,7 +36,8 @@ const (
 // Interval is the width of a step of the series.
 type Interval string
 
-// The intervals; days and months are those of the query's time zone.
+// The intervals; hours, days and months are those that the clocks of the query's time zone show, so that a day may have 23
+// or 25 hours. Where clocks change by less than an hour, the hour of the change is two steps, one for each offset.
 const (
 	IntervalHour  Interval = "hour"
 	IntervalDay   Interval = "day"
@@ -45,6 +46,9 @@ const (
 
 // MaxSteps is the most steps a series has; a query for more is refused.
 const MaxSteps = 2000
+
+// maxYear is the last year that a query may reach into: later ones have no form in RFC 3339.
+const maxYear = 9998
 
 // MaxTop is the most values of a dimension that a query returns; DefaultTop is how many it returns unasked.
 const (
@@ -55,10 +59,11 @@ const (
 // A StatsQuery asks for the statistics of one link.
 type StatsQuery struct {
 	LinkID int64
-	// From and To limit the time, To exclusive. Rollups are by hour: From is taken down and To up to a full hour.
+	// From and To limit the time, To exclusive. Clicks are counted by quarters of an hour: From is taken down and To up to
+	// a full one.
 	From, To time.Time
 	Interval Interval
-	// Location is the time zone of days and months; nil is UTC.
+	// Location is the time zone of hours, days and months; nil is UTC.
 	Location *time.Location
 	// Top is the most values returned a dimension, the most frequent first; 0 is DefaultTop.
 	Top int
@@ -67,7 +72,8 @@ type StatsQuery struct {
 // Stats are the counts of one link. Bots are in Bots alone, in no other figure.
 type Stats struct {
 	Clicks, Bots int64
-	// Series has one step an interval from From to To, without gaps.
+	// Series has one step an interval from From to To, without gaps, and adds up to Clicks. The first step starts where its
+	// interval does, the last ends so; both count only what is within From and To.
 	Series []Step
 	// Values are by dimension, most clicks first, then by value.
 	Values map[Dimension][]Count
@@ -105,9 +111,12 @@ func (q StatsQuery) Check() (StatsQuery, error) {
 	if !q.From.Before(q.To) {
 		return q, link.Invalid("to", "must be after from")
 	}
-	q.From = q.From.UTC().Truncate(time.Hour)
-	if end := q.To.UTC().Truncate(time.Hour); end.Before(q.To) {
-		q.To = end.Add(time.Hour)
+	if q.To.UTC().Year() > maxYear {
+		return q, link.Invalid("to", "must be before the year %d", maxYear+1)
+	}
+	q.From = q.From.UTC().Truncate(Quarter)
+	if end := q.To.UTC().Truncate(Quarter); end.Before(q.To) {
+		q.To = end.Add(Quarter)
 	} else {
 		q.To = end
 	}
@@ -120,17 +129,18 @@ func (q StatsQuery) Check() (StatsQuery, error) {
 	return q, nil
 }
 
-// Series turns the clicks of single hours, in any order, into steps without gaps. The query must have passed Check.
-func (q StatsQuery) Series(hours []Step) []Step {
+// Series turns the clicks of single quarters of an hour, in any order, into steps without gaps. The query must have passed
+// Check.
+func (q StatsQuery) Series(quarters []Step) []Step {
 	var steps []Step
 	index := make(map[int64]int)
 	for at := q.start(q.From); at.Before(q.To); at = q.next(at) {
 		index[at.Unix()] = len(steps)
 		steps = append(steps, Step{Start: at})
 	}
-	for _, h := range hours {
-		if i, ok := index[q.start(h.Start).Unix()]; ok {
-			steps[i].Clicks += h.Clicks
+	for _, quarter := range quarters {
+		if i, ok := index[q.start(quarter.Start).Unix()]; ok {
+			steps[i].Clicks += quarter.Clicks
 		}
 	}
 	return steps
@@ -141,21 +151,22 @@ func (q StatsQuery) start(t time.Time) time.Time {
 	t = t.In(q.Location)
 	switch q.Interval {
 	case IntervalMonth:
-		return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, q.Location)
+		return StartOfDay(t.Year(), t.Month(), 1, q.Location)
 	case IntervalDay:
-		return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, q.Location)
+		return StartOfDay(t.Year(), t.Month(), t.Day(), q.Location)
 	default:
-		return t.Truncate(time.Hour)
+		return startOfHour(t)
 	}
 }
 
+// next returns the start of the interval after the one that starts at start.
 func (q StatsQuery) next(start time.Time) time.Time {
 	switch q.Interval {
 	case IntervalMonth:
-		return time.Date(start.Year(), start.Month()+1, 1, 0, 0, 0, 0, q.Location)
+		return StartOfDay(start.Year(), start.Month()+1, 1, q.Location)
 	case IntervalDay:
-		return time.Date(start.Year(), start.Month(), start.Day()+1, 0, 0, 0, 0, q.Location)
+		return StartOfDay(start.Year(), start.Month(), start.Day()+1, q.Location)
 	default:
-		return start.Add(time.Hour)
+		return endOfHour(start)
 	}
 }

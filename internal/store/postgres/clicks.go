@@ -97,21 +97,41 @@ func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click
 	return fresh, results.Close()
 }
 
+// columns are the counts of rows as the table's columns: of the whole hour, and of its quarters but the first.
+type columns struct{ whole, second, third, fourth []int64 }
+
+func newColumns(rows int) columns {
+	return columns{make([]int64, rows), make([]int64, rows), make([]int64, rows), make([]int64, rows)}
+}
+
+func (c columns) set(row int, q rollup.Quarters) {
+	c.whole[row], c.second[row], c.third[row], c.fourth[row] = q.Sum(), q[1], q[2], q[3]
+}
+
 // addTotals adds to the totals, whose rows stay locked, and then returns what rollup.Cap needs to know.
 func addTotals(ctx context.Context, tx pgx.Tx, totals []rollup.TotalRow, values []rollup.ValueRow) (map[rollup.Group]map[string]bool, error) {
 	var batch pgx.Batch
 	n := len(totals)
-	links, hours, counts, bots := make([]int64, n), make([]time.Time, n), make([]int64, n), make([]int64, n)
+	links, hours := make([]int64, n), make([]time.Time, n)
+	clicks, bots := newColumns(n), newColumns(n)
 	for i, t := range totals {
-		links[i], hours[i], counts[i], bots[i] = t.LinkID, t.Start, t.Clicks, t.Bots
+		links[i], hours[i] = t.LinkID, t.Start
+		clicks.set(i, t.Clicks)
+		bots.set(i, t.Bots)
 	}
-	batch.Queue(`INSERT INTO click_rollups AS r (link_id, dimension, hour, value, clicks, bots)
-		SELECT link_id, $5, hour, '', clicks, bots
-		FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
-			AS new (link_id, hour, clicks, bots, place)
+	batch.Queue(`INSERT INTO click_rollups AS r (link_id, dimension, hour, value,
+			clicks, clicks_15, clicks_30, clicks_45, bots, bots_15, bots_30, bots_45)
+		SELECT link_id, $1, hour, '', clicks, clicks_15, clicks_30, clicks_45, bots, bots_15, bots_30, bots_45
+		FROM unnest($2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+				$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[]) WITH ORDINALITY
+			AS new (link_id, hour, clicks, clicks_15, clicks_30, clicks_45, bots, bots_15, bots_30, bots_45, place)
 		ORDER BY place ON CONFLICT (link_id, dimension, hour, value)
-		DO UPDATE SET clicks = r.clicks + excluded.clicks, bots = r.bots + excluded.bots`,
-		links, hours, counts, bots, rollup.Total)
+		DO UPDATE SET clicks = r.clicks + excluded.clicks, clicks_15 = r.clicks_15 + excluded.clicks_15,
+			clicks_30 = r.clicks_30 + excluded.clicks_30, clicks_45 = r.clicks_45 + excluded.clicks_45,
+			bots = r.bots + excluded.bots, bots_15 = r.bots_15 + excluded.bots_15,
+			bots_30 = r.bots_30 + excluded.bots_30, bots_45 = r.bots_45 + excluded.bots_45`,
+		rollup.Total, links, hours, clicks.whole, clicks.second, clicks.third, clicks.fourth,
+		bots.whole, bots.second, bots.third, bots.fourth)
 
 	groups := rollup.Groups(values)
 	groupLinks, groupDimensions := make([]int64, len(groups)), make([]string, len(groups))
@@ -162,17 +182,21 @@ func addValues(ctx context.Context, tx pgx.Tx, rows []rollup.ValueRow) error {
 		return nil
 	}
 	n := len(rows)
-	links, hours, counts := make([]int64, n), make([]time.Time, n), make([]int64, n)
+	links, hours, clicks := make([]int64, n), make([]time.Time, n), newColumns(n)
 	dimensions, values := make([]string, n), make([]string, n)
 	for i, r := range rows {
-		links[i], dimensions[i], hours[i], values[i], counts[i] = r.LinkID, r.Dimension, r.Start, r.Value, r.Clicks
+		links[i], dimensions[i], hours[i], values[i] = r.LinkID, r.Dimension, r.Start, r.Value
+		clicks.set(i, r.Clicks)
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO click_rollups AS r (link_id, dimension, hour, value, clicks)
-		SELECT link_id, dimension, hour, value, clicks
-		FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[], $5::bigint[]) WITH ORDINALITY
-			AS new (link_id, dimension, hour, value, clicks, place)
-		ORDER BY place ON CONFLICT (link_id, dimension, hour, value) DO UPDATE SET clicks = r.clicks + excluded.clicks`,
-		links, dimensions, hours, values, counts)
+	_, err := tx.Exec(ctx, `INSERT INTO click_rollups AS r (link_id, dimension, hour, value, clicks, clicks_15, clicks_30, clicks_45)
+		SELECT link_id, dimension, hour, value, clicks, clicks_15, clicks_30, clicks_45
+		FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+				$8::bigint[]) WITH ORDINALITY
+			AS new (link_id, dimension, hour, value, clicks, clicks_15, clicks_30, clicks_45, place)
+		ORDER BY place ON CONFLICT (link_id, dimension, hour, value)
+		DO UPDATE SET clicks = r.clicks + excluded.clicks, clicks_15 = r.clicks_15 + excluded.clicks_15,
+			clicks_30 = r.clicks_30 + excluded.clicks_30, clicks_45 = r.clicks_45 + excluded.clicks_45`,
+		links, dimensions, hours, values, clicks.whole, clicks.second, clicks.third, clicks.fourth)
 	if err != nil {
 		return fmt.Errorf("add values: %w", err)
 	}
@@ -188,29 +212,37 @@ func (s *Store) ClickStats(ctx context.Context, q click.StatsQuery) (_ click.Sta
 	ctx, end := s.database.Start(ctx, "SELECT", "click_rollups")
 	defer func() { end(err) }()
 	rows, err := s.pool.Query(ctx, `WITH counts AS (
-			SELECT dimension, value, sum(clicks)::bigint AS clicks FROM click_rollups
-			WHERE link_id = $1 AND dimension = ANY($2) AND hour >= $3 AND hour < $4 GROUP BY dimension, value
+			SELECT dimension, value, sum(CASE
+				WHEN hour >= $3 AND hour <= $4::timestamptz - interval '1 hour' THEN clicks
+				ELSE CASE WHEN hour >= $3 AND hour < $4 THEN clicks - clicks_15 - clicks_30 - clicks_45 ELSE 0 END
+					+ CASE WHEN hour + interval '15 minutes' >= $3 AND hour + interval '15 minutes' < $4 THEN clicks_15 ELSE 0 END
+					+ CASE WHEN hour + interval '30 minutes' >= $3 AND hour + interval '30 minutes' < $4 THEN clicks_30 ELSE 0 END
+					+ CASE WHEN hour + interval '45 minutes' >= $3 AND hour + interval '45 minutes' < $4 THEN clicks_45 ELSE 0 END
+				END)::bigint AS clicks
+			FROM click_rollups
+			WHERE link_id = $1 AND dimension = ANY($2) AND hour >= $5 AND hour < $4 GROUP BY dimension, value
 		), ranked AS (
 			SELECT dimension, value, clicks, row_number() OVER (PARTITION BY dimension ORDER BY clicks DESC, value) AS place
-			FROM counts
+			FROM counts WHERE clicks > 0
 		)
-		SELECT dimension, value, NULL::timestamptz, clicks, 0::bigint FROM ranked WHERE place <= $5
+		SELECT dimension, value, NULL::timestamptz, clicks, 0, 0, 0, 0::bigint, 0, 0, 0 FROM ranked WHERE place <= $6
 		UNION ALL
-		SELECT dimension, value, hour, clicks, bots FROM click_rollups
-		WHERE link_id = $1 AND dimension = $6 AND hour >= $3 AND hour < $4`,
-		q.LinkID, click.Dimensions(), q.From, q.To, q.Top, rollup.Total)
+		SELECT dimension, value, hour, clicks, clicks_15, clicks_30, clicks_45, bots, bots_15, bots_30, bots_45 FROM click_rollups
+		WHERE link_id = $1 AND dimension = $7 AND hour >= $5 AND hour < $4`,
+		q.LinkID, click.Dimensions(), q.From, q.To, q.From.Truncate(time.Hour), q.Top, rollup.Total)
 	if err != nil {
 		return click.Stats{}, fmt.Errorf("postgres: select rollups: %w", err)
 	}
 	counter := rollup.NewCounter(q)
 	var dimension, value string
 	var hour *time.Time
-	var clicks, bots int64
-	_, err = pgx.ForEachRow(rows, []any{&dimension, &value, &hour, &clicks, &bots}, func() error {
+	var clicks, bots [4]int64
+	columns := []any{&dimension, &value, &hour, &clicks[0], &clicks[1], &clicks[2], &clicks[3], &bots[0], &bots[1], &bots[2], &bots[3]}
+	_, err = pgx.ForEachRow(rows, columns, func() error {
 		if hour != nil {
-			counter.Hour(*hour, clicks, bots)
+			counter.Hour(*hour, rollup.OfHour(clicks[0], clicks[1], clicks[2], clicks[3]), rollup.OfHour(bots[0], bots[1], bots[2], bots[3]))
 		} else {
-			counter.Value(dimension, value, clicks)
+			counter.Value(dimension, value, clicks[0])
 		}
 		return nil
 	})

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/store"
@@ -143,5 +145,26 @@ func forward(t *testing.T, address, target string) {
 				})
 			}
 		}
+	})
+}
+
+// TestRollupsOfTheVersionBefore writes and reads rollups as linktrail did before there were quarters.
+func TestRollupsOfTheVersionBefore(t *testing.T) {
+	c := fresh(t)
+	storetest.MustMigrate(t, c)
+	conn, err := pgx.Connect(t.Context(), c.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	storetest.CheckVersionBefore(t, storetest.MustOpen(t, c), func(total, value string, hour time.Time) error {
+		_, err := conn.Exec(t.Context(), `INSERT INTO click_rollups AS r (link_id, dimension, hour, value, clicks, bots)
+			VALUES (1, 'total', $1, $2, 2, 1), (1, 'browser', $1, $3, 2, 0)
+			ON CONFLICT (link_id, dimension, hour, value) DO UPDATE SET clicks = r.clicks + excluded.clicks, bots = r.bots + excluded.bots`,
+			hour, total, value)
+		return err
+	}, func() (clicks int64, err error) {
+		err = conn.QueryRow(t.Context(), `SELECT sum(clicks)::bigint FROM click_rollups WHERE link_id = 1 AND dimension = 'browser'`).Scan(&clicks)
+		return clicks, err
 	})
 }

@@ -1,4 +1,5 @@
-// Package rollup adds up clicks by link, hour and dimension. The stores write what it returns, in its order.
+// Package rollup adds up clicks by link, hour and dimension, and within the hour by its quarters. The stores write what it
+// returns, in its order.
 package rollup
 
 import (
@@ -20,10 +21,32 @@ type Hour struct {
 	Start time.Time
 }
 
+// Quarters are the counts of the four quarters of an hour.
+type Quarters [int(time.Hour / click.Quarter)]int64
+
+// OfHour makes Quarters of what the stores keep: the count of the whole hour, and those of all its quarters but the first.
+func OfHour(whole, second, third, fourth int64) Quarters {
+	return Quarters{whole - second - third - fourth, second, third, fourth}
+}
+
+// Sum is the count of the whole hour.
+func (q Quarters) Sum() (n int64) {
+	for _, count := range q {
+		n += count
+	}
+	return n
+}
+
+func (q *Quarters) add(other Quarters) {
+	for i, count := range other {
+		q[i] += count
+	}
+}
+
 // A TotalRow is what is added to the total of a link's hour.
 type TotalRow struct {
 	Hour
-	Clicks, Bots int64
+	Clicks, Bots Quarters
 }
 
 // A ValueRow is what is added to a value of a dimension.
@@ -31,7 +54,7 @@ type ValueRow struct {
 	Hour
 	Dimension string
 	Value     string
-	Clicks    int64
+	Clicks    Quarters
 }
 
 // A Group is the values of one dimension in one hour of one link: that which holds at most click.MaxValues.
@@ -57,21 +80,25 @@ func Sum(clicks []click.Click) ([]TotalRow, []ValueRow) {
 		Group
 		value string
 	}
-	values := make(map[valueKey]int64)
+	values := make(map[valueKey]Quarters)
 	for i := range clicks {
 		c := &clicks[i]
 		hour := Hour{c.LinkID, c.Time.UTC().Truncate(time.Hour)}
+		quarter := c.Time.Sub(hour.Start) / click.Quarter
 		total := totals[hour]
 		total.Hour = hour
 		if c.Bot {
-			total.Bots++
+			total.Bots[quarter]++
 			totals[hour] = total
 			continue
 		}
-		total.Clicks++
+		total.Clicks[quarter]++
 		totals[hour] = total
 		for _, d := range c.Dimensions() {
-			values[valueKey{Group{hour, string(d.Dimension)}, record.Text(d.Value)}]++
+			key := valueKey{Group{hour, string(d.Dimension)}, record.Text(d.Value)}
+			counts := values[key]
+			counts[quarter]++
+			values[key] = counts
 		}
 	}
 	totalRows := make([]TotalRow, 0, len(totals))
@@ -110,13 +137,13 @@ func Cap(rows []ValueRow, held map[Group]map[string]bool) []ValueRow {
 		return rows
 	}
 	fresh := make(map[Group][]ValueRow)
-	other := make(map[Group]int64)
+	other := make(map[Group]Quarters)
 	var kept []ValueRow
 	for _, r := range rows {
 		values, full := held[r.Group()]
 		switch {
 		case full && r.Value == click.Other:
-			other[r.Group()] += r.Clicks
+			addTo(other, r)
 		case !full || values[r.Value]:
 			kept = append(kept, r)
 		default:
@@ -125,12 +152,12 @@ func Cap(rows []ValueRow, held map[Group]map[string]bool) []ValueRow {
 	}
 	for group, candidates := range fresh {
 		slices.SortFunc(candidates, func(a, b ValueRow) int {
-			return cmp.Or(cmp.Compare(b.Clicks, a.Clicks), cmp.Compare(a.Value, b.Value))
+			return cmp.Or(cmp.Compare(b.Clicks.Sum(), a.Clicks.Sum()), cmp.Compare(a.Value, b.Value))
 		})
 		room := min(max(click.MaxValues-len(held[group]), 0), len(candidates))
 		kept = append(kept, candidates[:room]...)
 		for _, r := range candidates[room:] {
-			other[group] += r.Clicks
+			addTo(other, r)
 		}
 	}
 	for group, n := range other {
@@ -138,6 +165,12 @@ func Cap(rows []ValueRow, held map[Group]map[string]bool) []ValueRow {
 	}
 	sortValues(kept)
 	return kept
+}
+
+func addTo(counts map[Group]Quarters, r ValueRow) {
+	sum := counts[r.Group()]
+	sum.add(r.Clicks)
+	counts[r.Group()] = sum
 }
 
 func compareHours(a, b Hour) int {
@@ -153,9 +186,9 @@ func sortValues(rows []ValueRow) {
 
 // A Counter collects what the store's rollups say into click.Stats; it is how all stores answer.
 type Counter struct {
-	query click.StatsQuery
-	hours []click.Step
-	stats click.Stats
+	query    click.StatsQuery
+	quarters []click.Step
+	stats    click.Stats
 }
 
 // NewCounter returns a Counter for a query that has passed Check.
@@ -167,14 +200,22 @@ func NewCounter(q click.StatsQuery) *Counter {
 	return c
 }
 
-// Hour takes the total of one hour.
-func (c *Counter) Hour(start time.Time, clicks, bots int64) {
-	c.stats.Clicks += clicks
-	c.stats.Bots += bots
-	c.hours = append(c.hours, click.Step{Start: start.UTC(), Clicks: clicks})
+// Hour takes the total of one hour, of which it counts the quarters that the query asks for.
+func (c *Counter) Hour(start time.Time, clicks, bots Quarters) {
+	for i := range clicks {
+		quarter := start.UTC().Add(time.Duration(i) * click.Quarter)
+		if quarter.Before(c.query.From) || !quarter.Before(c.query.To) {
+			continue
+		}
+		c.stats.Clicks += clicks[i]
+		c.stats.Bots += bots[i]
+		if clicks[i] != 0 {
+			c.quarters = append(c.quarters, click.Step{Start: quarter, Clicks: clicks[i]})
+		}
+	}
 }
 
-// Value takes a value's clicks in all hours of the query.
+// Value takes a value's clicks in all quarters of the query.
 func (c *Counter) Value(dimension, value string, clicks int64) {
 	d := click.Dimension(dimension)
 	c.stats.Values[d] = append(c.stats.Values[d], click.Count{Value: value, Clicks: clicks})
@@ -187,7 +228,7 @@ func (c *Counter) Stats() click.Stats {
 			return cmp.Or(cmp.Compare(b.Clicks, a.Clicks), cmp.Compare(a.Value, b.Value))
 		})
 	}
-	c.stats.Series = c.query.Series(c.hours)
+	c.stats.Series = c.query.Series(c.quarters)
 	return c.stats
 }
 

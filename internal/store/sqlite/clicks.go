@@ -121,16 +121,25 @@ func valueSet(rows *sql.Rows, err error) (map[string]bool, error) {
 }
 
 func addRollups(ctx context.Context, tx *sql.Tx, totals []rollup.TotalRow, values []rollup.ValueRow) error {
-	return prepared(ctx, tx, `INSERT INTO click_rollups (link_id, dimension, hour, value, clicks, bots) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (link_id, dimension, hour, value) DO UPDATE SET clicks = clicks + excluded.clicks, bots = bots + excluded.bots`,
+	return prepared(ctx, tx, `INSERT INTO click_rollups (link_id, dimension, hour, value,
+			clicks, clicks_15, clicks_30, clicks_45, bots, bots_15, bots_30, bots_45) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (link_id, dimension, hour, value)
+		DO UPDATE SET clicks = clicks + excluded.clicks, clicks_15 = clicks_15 + excluded.clicks_15,
+			clicks_30 = clicks_30 + excluded.clicks_30, clicks_45 = clicks_45 + excluded.clicks_45,
+			bots = bots + excluded.bots, bots_15 = bots_15 + excluded.bots_15,
+			bots_30 = bots_30 + excluded.bots_30, bots_45 = bots_45 + excluded.bots_45`,
 		func(upsert *sql.Stmt) error {
 			for _, t := range totals {
-				if _, err := upsert.ExecContext(ctx, t.LinkID, rollup.Total, t.Start.UnixMicro(), "", t.Clicks, t.Bots); err != nil {
+				_, err := upsert.ExecContext(ctx, t.LinkID, rollup.Total, t.Start.UnixMicro(), "",
+					t.Clicks.Sum(), t.Clicks[1], t.Clicks[2], t.Clicks[3], t.Bots.Sum(), t.Bots[1], t.Bots[2], t.Bots[3])
+				if err != nil {
 					return err
 				}
 			}
 			for _, v := range values {
-				if _, err := upsert.ExecContext(ctx, v.LinkID, v.Dimension, v.Start.UnixMicro(), v.Value, v.Clicks, 0); err != nil {
+				_, err := upsert.ExecContext(ctx, v.LinkID, v.Dimension, v.Start.UnixMicro(), v.Value,
+					v.Clicks.Sum(), v.Clicks[1], v.Clicks[2], v.Clicks[3], 0, 0, 0, 0)
+				if err != nil {
 					return err
 				}
 			}
@@ -138,11 +147,11 @@ func addRollups(ctx context.Context, tx *sql.Tx, totals []rollup.TotalRow, value
 		})
 }
 
-// A statsRow is one row of the statistics: a value of a dimension, or one hour's total.
+// A statsRow is one row of the statistics: a value of a dimension, or one hour's total; the counts are as rollup.OfHour takes them.
 type statsRow struct {
 	dimension, value string
 	hour             *int64
-	clicks, bots     int64
+	clicks, bots     [4]int64
 }
 
 // ClickStats implements click.Store in one statement, so that totals and values are of one moment.
@@ -154,29 +163,39 @@ func (s *Store) ClickStats(ctx context.Context, q click.StatsQuery) (_ click.Sta
 	ctx, end := s.database.Start(ctx, "SELECT", "click_rollups")
 	defer func() { end(err) }()
 	rows, err := selectAll(ctx, s.readers, func(row scanner) (r statsRow, err error) {
-		err = row.Scan(&r.dimension, &r.value, &r.hour, &r.clicks, &r.bots)
+		err = row.Scan(&r.dimension, &r.value, &r.hour, &r.clicks[0], &r.clicks[1], &r.clicks[2], &r.clicks[3],
+			&r.bots[0], &r.bots[1], &r.bots[2], &r.bots[3])
 		return r, err
 	}, `WITH counts AS (
-			SELECT dimension, value, sum(clicks) AS clicks FROM click_rollups
-			WHERE link_id = ?1 AND dimension <> ?2 AND hour >= ?3 AND hour < ?4 GROUP BY dimension, value
+			SELECT dimension, value, sum(CASE
+				WHEN hour >= ?3 AND hour <= ?4 - 4 * ?5 THEN clicks
+				ELSE (hour >= ?3 AND hour < ?4) * (clicks - clicks_15 - clicks_30 - clicks_45)
+					+ (hour + ?5 >= ?3 AND hour + ?5 < ?4) * clicks_15
+					+ (hour + 2 * ?5 >= ?3 AND hour + 2 * ?5 < ?4) * clicks_30
+					+ (hour + 3 * ?5 >= ?3 AND hour + 3 * ?5 < ?4) * clicks_45
+				END) AS clicks
+			FROM click_rollups
+			WHERE link_id = ?1 AND dimension <> ?2 AND hour >= ?6 AND hour < ?4 GROUP BY dimension, value
 		), ranked AS (
 			SELECT dimension, value, clicks, row_number() OVER (PARTITION BY dimension ORDER BY clicks DESC, value) AS place
-			FROM counts
+			FROM counts WHERE clicks > 0
 		)
-		SELECT dimension, value, NULL, clicks, 0 FROM ranked WHERE place <= ?5
+		SELECT dimension, value, NULL, clicks, 0, 0, 0, 0, 0, 0, 0 FROM ranked WHERE place <= ?7
 		UNION ALL
-		SELECT dimension, value, hour, clicks, bots FROM click_rollups
-		WHERE link_id = ?1 AND dimension = ?2 AND hour >= ?3 AND hour < ?4`,
-		q.LinkID, rollup.Total, q.From.UnixMicro(), q.To.UnixMicro(), q.Top)
+		SELECT dimension, value, hour, clicks, clicks_15, clicks_30, clicks_45, bots, bots_15, bots_30, bots_45 FROM click_rollups
+		WHERE link_id = ?1 AND dimension = ?2 AND hour >= ?6 AND hour < ?4`,
+		q.LinkID, rollup.Total, q.From.UnixMicro(), q.To.UnixMicro(), click.Quarter.Microseconds(),
+		q.From.Truncate(time.Hour).UnixMicro(), q.Top)
 	if err != nil {
 		return click.Stats{}, fmt.Errorf("sqlite: select rollups: %w", err)
 	}
 	counter := rollup.NewCounter(q)
 	for _, r := range rows {
 		if r.hour != nil {
-			counter.Hour(time.UnixMicro(*r.hour), r.clicks, r.bots)
+			counter.Hour(time.UnixMicro(*r.hour), rollup.OfHour(r.clicks[0], r.clicks[1], r.clicks[2], r.clicks[3]),
+				rollup.OfHour(r.bots[0], r.bots[1], r.bots[2], r.bots[3]))
 		} else {
-			counter.Value(r.dimension, r.value, r.clicks)
+			counter.Value(r.dimension, r.value, r.clicks[0])
 		}
 	}
 	return counter.Stats(), nil

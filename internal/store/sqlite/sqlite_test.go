@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -89,4 +90,25 @@ func mustHold(t *testing.T, c store.Config) (release func()) {
 			t.Errorf("release: %v", err)
 		}
 	}
+}
+
+// TestRollupsOfTheVersionBefore writes and reads rollups as linktrail did before there were quarters.
+func TestRollupsOfTheVersionBefore(t *testing.T) {
+	c := fresh(t)
+	storetest.MustMigrate(t, c)
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: c.DSN[len("sqlite:"):]}).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	storetest.CheckVersionBefore(t, storetest.MustOpen(t, c), func(total, value string, hour time.Time) error {
+		_, err := db.ExecContext(t.Context(), `INSERT INTO click_rollups (link_id, dimension, hour, value, clicks, bots)
+			VALUES (1, 'total', ?1, ?2, 2, 1), (1, 'browser', ?1, ?3, 2, 0)
+			ON CONFLICT (link_id, dimension, hour, value) DO UPDATE SET clicks = clicks + excluded.clicks, bots = bots + excluded.bots`,
+			hour.UnixMicro(), total, value)
+		return err
+	}, func() (clicks int64, err error) {
+		err = db.QueryRowContext(t.Context(), `SELECT sum(clicks) FROM click_rollups WHERE link_id = 1 AND dimension = 'browser'`).Scan(&clicks)
+		return clicks, err
+	})
 }

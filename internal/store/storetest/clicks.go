@@ -246,11 +246,11 @@ func testClickStats(t *testing.T, fresh func(*testing.T) store.Config) {
 			t.Errorf("browsers (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("OK from and to are widened to hours", func(t *testing.T) {
+	t.Run("OK from and to are widened to quarters of an hour", func(t *testing.T) {
 		q := hours
-		q.From, q.To = noon.Add(59*time.Minute), noon.Add(61*time.Minute)
-		if got, err := s.ClickStats(t.Context(), q); err != nil || got.Clicks != 6 {
-			t.Errorf("%d clicks, %v; want 6", got.Clicks, err)
+		q.From, q.To = noon.Add(44*time.Minute), noon.Add(61*time.Minute)
+		if got, err := s.ClickStats(t.Context(), q); err != nil || got.Clicks != 2 || sum(got.Values[click.DimensionReferrer]) != 2 {
+			t.Errorf("%+v, %v; want the clicks of 12:40 and 13:00", got, err)
 		}
 	})
 	t.Run("OK days of a time zone", func(t *testing.T) {

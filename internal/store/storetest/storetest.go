@@ -27,6 +27,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Config) {
 		{"WriteClicks", testWriteClicks},
 		{"LatestClicks", testLatestClicks},
 		{"ClickStats", testClickStats},
+		{"Quarters", testQuarters},
 		{"MaxValues", testMaxValues},
 		{"Keys", testKeys},
 		{"Concurrent", testConcurrent},
