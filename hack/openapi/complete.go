@@ -40,6 +40,8 @@ var operations = map[string]operation{
 	"getLink":      {http.StatusOK, []int{http.StatusNotFound}},
 	"linkStats":    {http.StatusOK, []int{http.StatusBadRequest, http.StatusNotFound}},
 	"latestClicks": {http.StatusOK, []int{http.StatusBadRequest, http.StatusNotFound}},
+	"allClicks":    {http.StatusOK, []int{http.StatusBadRequest}},
+	"getTrace":     {http.StatusOK, []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity}},
 }
 
 var everyProblem = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable}
@@ -49,9 +51,10 @@ var problems = map[int]struct{ component, description string }{
 	http.StatusBadRequest:            {"BadRequest", "The request is wrong; field names where."},
 	http.StatusUnauthorized:          {"Unauthorized", "There is no key, or it is not valid."},
 	http.StatusForbidden:             {"Forbidden", "The key has not the scope that this needs."},
-	http.StatusNotFound:              {"NotFound", "No link has this code."},
+	http.StatusNotFound:              {"NotFound", "There is nothing of that name."},
 	http.StatusConflict:              {"Conflict", "The slug is taken."},
 	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is larger than the server takes."},
+	http.StatusUnprocessableEntity:   {"TooManySpans", "The trace has more spans than this API shows."},
 	http.StatusInternalServerError:   {"Internal", "A fault of linktrail; its log has more under the trace_id."},
 	http.StatusServiceUnavailable:    {"Unavailable", "Something that linktrail needs is away, or it has too much to do; Retry-After says when to come again."},
 }

@@ -32,6 +32,12 @@ type jaeger struct {
 	client *http.Client
 }
 
+// CheckJaeger says whether a text can be the base URL of Jaeger.
+func CheckJaeger(baseURL string) error {
+	_, err := parseJaegerURL(baseURL)
+	return err
+}
+
 func parseJaegerURL(text string) (*url.URL, error) {
 	base, err := url.Parse(text)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" {

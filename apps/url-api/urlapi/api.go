@@ -18,7 +18,6 @@ import (
 	"github.com/zeromicro/go-zero/rest/router"
 
 	"github.com/linktrail/linktrail/apps/url-api/internal/config"
-	"github.com/linktrail/linktrail/apps/url-api/internal/console"
 	"github.com/linktrail/linktrail/apps/url-api/internal/handler"
 	"github.com/linktrail/linktrail/apps/url-api/internal/middleware"
 	"github.com/linktrail/linktrail/apps/url-api/internal/svc"
@@ -65,11 +64,6 @@ func newHandler(c config.Config, svcCtx *svc.ServiceContext, trusted func(netip.
 	}
 	handler.RegisterHandlers(server, svcCtx)
 	server.AddRoute(rest.Route{Method: http.MethodGet, Path: "/openapi.json", Handler: handler.OpenAPIHandler()})
-	page, err := console.Routes(c.Console)
-	if err != nil {
-		return nil, err
-	}
-	server.AddRoutes(page)
 	bound, err := rest.NewServerless(server)
 	if err != nil {
 		return nil, err

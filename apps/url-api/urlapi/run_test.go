@@ -49,6 +49,8 @@ func TestRunErrors(t *testing.T) {
 		{"PublicURL", "PublicURL", "go.example", []string{"PublicURL", "go.example", "http"}},
 		{"PublicURLPath", "PublicURL", "http://go.example/x", []string{"PublicURL", "go.example/x"}},
 		{"TraceURL", "TraceURL", "http://jaeger.example", []string{"TraceURL", "jaeger.example", "{trace_id}"}},
+		{"TraceQuery", "TraceQuery", "{Jaeger: http://jaeger.example, Files: /traces}", []string{"TraceQuery", "Jaeger", "Files"}},
+		{"TraceQueryJaeger", "TraceQuery", "{Jaeger: jaeger.example}", []string{"TraceQuery.Jaeger", "jaeger.example", "http://"}},
 		{"TrustedProxies", "TrustedProxies", "[proxy]", []string{"TrustedProxies", "proxy", "CIDR"}},
 		{"Analytics", "Analytics", "{}", []string{"Analytics", "Endpoints", "Target"}},
 		{"Drain", "Drain", "-1s", []string{"Drain", "-1s"}},

@@ -49,7 +49,8 @@ type server struct {
 	stop           func() error
 }
 
-// mustServe starts url-api on a new SQLite file, with further lines of YAML; it is stopped when the test ends.
+// mustServe starts url-api on a new SQLite file, with further lines of YAML, in which {spans} is the folder of span files;
+// it is stopped when the test ends.
 func mustServe(t *testing.T, yaml string) *server {
 	t.Helper()
 	return mustServeOn(t, "sqlite:"+filepath.Join(t.TempDir(), "linktrail.db"), yaml)
@@ -96,7 +97,8 @@ Analytics: {Endpoints: [%q]}
 Telemetry: {Batcher: file, Endpoint: %q}
 Ops: {Addr: %q}
 Drain: 5s
-%s`, port, door, dsn, s.brokers[0], rpc, filepath.Join(s.spans, "url-api.jsonl"), ops, yaml))
+%s`, port, door, dsn, s.brokers[0], rpc, filepath.Join(s.spans, "url-api.jsonl"), ops,
+		strings.ReplaceAll(yaml, "{spans}", s.spans)))
 	s.mustRun(t, file)
 	s.mustLoadDocument(t)
 	return s

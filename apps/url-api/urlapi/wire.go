@@ -19,6 +19,7 @@ import (
 	"github.com/linktrail/linktrail/internal/ops"
 	"github.com/linktrail/linktrail/internal/store"
 	"github.com/linktrail/linktrail/internal/telemetry"
+	"github.com/linktrail/linktrail/internal/tracequery"
 )
 
 // wire makes all parts. Telemetry comes first, so that everything else finds its provider.
@@ -58,10 +59,11 @@ func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error)
 	if s.analytics, err = dialAnalytics(c.Analytics); err != nil {
 		return err
 	}
-	return s.wireAPI()
+	return s.wireAPI(traces.Name)
 }
 
-func (s *service) wireAPI() error {
+// wireAPI makes the API; name is that of url-api in its spans.
+func (s *service) wireAPI(name string) error {
 	trusted, err := door.TrustedBy(s.config.TrustedProxies)
 	if err != nil {
 		return err
@@ -72,9 +74,24 @@ func (s *service) wireAPI() error {
 	svcCtx.Targets = link.TargetPolicy{OwnHosts: s.config.Hosts()}
 	svcCtx.PublicURL = s.config.PublicURL
 	svcCtx.TraceURL = s.config.TraceURL
+	reader, err := s.config.TraceQuery.Open(tracequery.WithLimits(svc.MaxTraceSpans, svc.MaxTraceBytes))
+	if err != nil {
+		return err
+	}
+	svcCtx.Traces = svc.NewTraces(reader, name, traceTimeout(s.config.Timeout))
 	svcCtx.MaxBody = s.config.MaxBytes
 	s.api, err = newAPI(s.config, svcCtx, trusted)
 	return err
+}
+
+// traceTimeout is how long reading a trace may take, so that its answer is still ours when Jaeger's does not come: the
+// API's own timeout, in milliseconds, would answer first otherwise.
+func traceTimeout(timeout int64) time.Duration {
+	const most = 3 * time.Second
+	if timeout <= 0 {
+		return most
+	}
+	return min(most, time.Duration(timeout)*time.Millisecond*2/3)
 }
 
 // dialAnalytics connects to analytics-rpc in the background; while it is away, statistics are, and nothing else.

@@ -118,6 +118,9 @@ func (p *plan) config(service string, o Options) (map[string]any, error) {
 		if see := traceURL(o.Jaeger); see != "" {
 			c["TraceURL"] = see
 		}
+		if source := p.traceQuery(o); !names(o.Services[service], "TraceQuery") && source != nil {
+			c["TraceQuery"] = source
+		}
 	case AnalyticsRPC:
 		c["ListenOn"], c["Timeout"] = p.addrs[rpcPort], 2000
 		c["Ops"] = map[string]any{"Addr": p.addrs[rpcOpsPort]}
@@ -141,6 +144,17 @@ func (p *plan) telemetry(service string, o Options) (map[string]any, error) {
 	return block, nil
 }
 
+// traceQuery is where the API reads traces: where the services' spans go, nil when that cannot be read.
+func (p *plan) traceQuery(o Options) map[string]any {
+	switch {
+	case p.traces != "":
+		return map[string]any{"Files": p.traces}
+	case o.Jaeger != "":
+		return map[string]any{"Jaeger": o.Jaeger}
+	}
+	return nil
+}
+
 // clickStream is url-api's ClickStream block as its driver will see it.
 func (p *plan) clickStream(o Options) (clickstream.Config, error) {
 	block, err := p.config(URLAPI, o)
@@ -156,6 +170,16 @@ func (p *plan) clickStream(o Options) (clickstream.Config, error) {
 		return clickstream.Config{}, fmt.Errorf("services: %s: %w", URLAPI, err)
 	}
 	return c.ClickStream, nil
+}
+
+// names reports whether a block has a key; letter case makes no difference.
+func names(block map[string]any, key string) bool {
+	for known := range block {
+		if strings.EqualFold(known, key) {
+			return true
+		}
+	}
+	return false
 }
 
 // merge puts the values of over into base, block by block. Letter case of keys makes no difference, as in go-zero.

@@ -73,6 +73,36 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestTraceQuery looks for where the API reads traces: where the spans of this system are, unless its user says otherwise.
+func TestTraceQuery(t *testing.T) {
+	own := map[string]map[string]any{URLAPI: {"traceQuery": map[string]any{"Jaeger": "http://own"}}}
+	for name, tt := range map[string]struct {
+		traces string
+		o      Options
+		want   any
+	}{
+		"OKFiles":   {"/data/traces", Options{}, map[string]any{"Files": "/data/traces"}},
+		"OKJaeger":  {"", Options{OTLP: "a:4317", Jaeger: "http://a:16686"}, map[string]any{"Jaeger": "http://a:16686"}},
+		"OKNowhere": {"", Options{OTLP: "a:4317"}, nil},
+		"OKOwn":     {"/data/traces", Options{Services: own}, map[string]any{"Jaeger": "http://own"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := plan{traces: tt.traces, addrs: map[port]string{doorPort: "127.0.0.1:1", apiPort: "127.0.0.1:2"}}
+			block, err := p.config(URLAPI, tt.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := block["TraceQuery"]
+			if got == nil {
+				got = block["traceQuery"]
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestReachable(t *testing.T) {
 	for addr, want := range map[string]string{
 		"127.0.0.1:80": "127.0.0.1:80", "0.0.0.0:80": "127.0.0.1:80", "[::]:80": "127.0.0.1:80", "192.0.2.1:80": "192.0.2.1:80", "[::1]:80": "[::1]:80",

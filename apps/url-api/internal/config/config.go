@@ -14,7 +14,6 @@ import (
 	"github.com/zeromicro/go-zero/rest"
 	"github.com/zeromicro/go-zero/zrpc"
 
-	"github.com/linktrail/linktrail/apps/url-api/internal/console"
 	"github.com/linktrail/linktrail/apps/url-api/internal/door"
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/linkcache"
@@ -45,8 +44,6 @@ type Config struct {
 	CountryDB string `json:",optional"`
 	// Door is the front door.
 	Door door.Config
-	// Console is the page at / of the API's address.
-	Console console.Config
 	// Store is where links and keys are kept.
 	Store store.Config
 	// Redis is the cache that replicas share; without Addrs there is none.

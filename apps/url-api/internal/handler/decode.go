@@ -15,6 +15,7 @@ import (
 
 	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/problem"
+	"github.com/linktrail/linktrail/internal/tracequery"
 )
 
 // decode reads a request into one of the types of url.api, by its tags: path, form (the query) and json (the body, at
@@ -76,6 +77,11 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 		p := problem.New(http.StatusRequestEntityTooLarge, e.Error()+".")
 		p.Field = "body"
 		problem.Write(r.Context(), w, p)
+		return
+	}
+	if errors.Is(err, tracequery.ErrTooLarge) {
+		problem.Write(r.Context(), w, problem.New(http.StatusUnprocessableEntity,
+			"The trace is larger than this API shows; `linktrail trace` prints it."))
 		return
 	}
 	problem.Fail(w, r, err)

@@ -65,6 +65,12 @@ func RegisterHandlers(server *rest.Server, serverCtx *svc.ServiceContext) {
 			[]rest.Middleware{serverCtx.StatsRead},
 			[]rest.Route{
 				{
+					// Latest clicks of all links
+					Method:  http.MethodGet,
+					Path:    "/clicks",
+					Handler: AllClicksHandler(serverCtx),
+				},
+				{
 					// Latest clicks of a link
 					Method:  http.MethodGet,
 					Path:    "/links/:code/clicks",
@@ -75,6 +81,12 @@ func RegisterHandlers(server *rest.Server, serverCtx *svc.ServiceContext) {
 					Method:  http.MethodGet,
 					Path:    "/links/:code/stats",
 					Handler: LinkStatsHandler(serverCtx),
+				},
+				{
+					// A trace
+					Method:  http.MethodGet,
+					Path:    "/traces/:trace_id",
+					Handler: GetTraceHandler(serverCtx),
 				},
 			}...,
 		),

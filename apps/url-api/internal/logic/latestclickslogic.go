@@ -39,27 +39,32 @@ func (l *LatestClicksLogic) LatestClicks(req *types.LatestClicksRequest) (*types
 	if err != nil {
 		return nil, err
 	}
+	return clickPage(l.ctx, l.svcCtx, found.ID, before, req.Limit)
+}
+
+// clickPage returns the page of a link's clicks, or those of all links, that begins after the click before.
+func clickPage(ctx context.Context, svcCtx *svc.ServiceContext, linkID int64, before string, limit int) (*types.LatestClicksResponse, error) {
 	// One more than asked for tells whether there is another page.
-	latest, err := l.svcCtx.Analytics.LatestClicks(l.ctx, &pb.LatestClicksRequest{
-		LinkId: found.ID, Before: before, Limit: int32(req.Limit) + 1})
+	latest, err := svcCtx.Analytics.LatestClicks(ctx, &pb.LatestClicksRequest{LinkId: linkID, Before: before, Limit: int32(limit) + 1})
 	if err != nil {
 		return nil, rpcerror.FromStatus(err, "statistics")
 	}
 	clicks := latest.GetClicks()
 	resp := &types.LatestClicksResponse{Clicks: make([]types.Click, 0, len(clicks))}
-	if len(clicks) > req.Limit {
-		clicks = clicks[:req.Limit]
-		resp.Next = new(sealCursor(clickCursorMark, clicks[req.Limit-1].GetId()))
+	if len(clicks) > limit {
+		clicks = clicks[:limit]
+		resp.Next = new(sealCursor(clickCursorMark, clicks[limit-1].GetId()))
 	}
 	for _, c := range clicks {
-		resp.Clicks = append(resp.Clicks, l.shown(c))
+		resp.Clicks = append(resp.Clicks, shownClick(svcCtx, c))
 	}
 	return resp, nil
 }
 
-func (l *LatestClicksLogic) shown(c *pb.Click) types.Click {
+func shownClick(svcCtx *svc.ServiceContext, c *pb.Click) types.Click {
 	s := types.Click{
 		ID:        c.GetId(),
+		Code:      c.GetCode(),
 		Time:      timeText(c.GetTime().AsTime()),
 		TraceID:   c.GetTraceId(),
 		SpanID:    c.GetSpanId(),
@@ -72,8 +77,8 @@ func (l *LatestClicksLogic) shown(c *pb.Click) types.Click {
 		UserAgent: c.GetUserAgent(),
 		Bot:       c.GetBot(),
 	}
-	if c.GetSampled() && l.svcCtx.TraceURL != "" {
-		s.TraceURL = new(strings.ReplaceAll(l.svcCtx.TraceURL, "{trace_id}", s.TraceID))
+	if c.GetSampled() && svcCtx.TraceURL != "" {
+		s.TraceURL = new(strings.ReplaceAll(svcCtx.TraceURL, "{trace_id}", s.TraceID))
 	}
 	return s
 }

@@ -27,6 +27,8 @@ type ServiceContext struct {
 	PublicURL string
 	// TraceURL is where traces are seen, with {trace_id} in it; empty is nowhere.
 	TraceURL string
+	// Traces reads the traces that are shown; nil shows none.
+	Traces *Traces
 	// MaxBody is the most bytes of a request's body.
 	MaxBody int64
 	// Now is the clock.

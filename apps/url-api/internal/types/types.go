@@ -3,8 +3,14 @@
 
 package types
 
+type AllClicksRequest struct {
+	Limit  int    `form:"limit,default=50,range=[1:100]"` // The most clicks of the page.
+	Cursor string `form:"cursor,optional"`                // What the page before said in next.
+}
+
 type Click struct {
 	ID        string  `json:"id,example=0199b3a4-7c31-7d02-8e55-2f6b0c9d1a47"`                                 // UUIDv7 of the click.
+	Code      string  `json:"code,example=go-blog"`                                                            // The code under which the link was called; a link that was deleted since may have left it to another.
 	Time      string  `json:"time,example=2026-10-05T09:14:02.125Z"`                                           // When the request came, RFC 3339.
 	TraceID   string  `json:"trace_id,example=4bf92f3577b34da6a3ce929d0e0e4736"`                               // The trace of the click, 32 hex digits.
 	SpanID    string  `json:"span_id,example=00f067aa0ba902b7"`                                                // The redirect's server span, 16 hex digits.
@@ -97,9 +103,35 @@ type ListLinksResponse struct {
 	Next  *string `json:"next"`  // The cursor of the next page; null on the last.
 }
 
+type Span struct {
+	Service    string                 `json:"service,example=url-api"`                                              // The service that made the span.
+	Name       string                 `json:"name,example=/api/v1/links/:code/stats"`                               // What was done.
+	Kind       string                 `json:"kind,options=INTERNAL|SERVER|CLIENT|PRODUCER|CONSUMER,example=SERVER"` // The span's kind.
+	SpanID     string                 `json:"span_id,example=00f067aa0ba902b7"`                                     // The span's id, 16 hex digits.
+	ParentID   string                 `json:"parent_id,example=53995c3f42cd8ad8"`                                   // The parent's id; empty where a trace begins. It may name a span that is not in the trace.
+	Links      []SpanLink             `json:"links"`                                                                // The spans that this one points to.
+	Start      string                 `json:"start,example=2026-10-05T09:14:02.125Z"`                               // When it started, RFC 3339.
+	DurationUS int64                  `json:"duration_us,example=183"`                                              // How long it took, in microseconds.
+	Attributes map[string]interface{} `json:"attributes"`                                                           // What the span says of itself; a failed one has ERROR in otel.status_code.
+}
+
+type SpanLink struct {
+	TraceID string `json:"trace_id,example=4bf92f3577b34da6a3ce929d0e0e4736"` // The other span's trace.
+	SpanID  string `json:"span_id,example=00f067aa0ba902b7"`                  // The other span.
+}
+
 type Step struct {
 	Start  string `json:"start,example=2026-10-05T00:00:00Z"` // Start of the interval, RFC 3339.
 	Clicks int64  `json:"clicks,example=42"`                  // Clicks in the interval, bots left out.
+}
+
+type Trace struct {
+	TraceID string `json:"trace_id,example=4bf92f3577b34da6a3ce929d0e0e4736"` // The trace's id, 32 hex digits.
+	Spans   []Span `json:"spans"`                                             // Parents before their children, brothers and sisters by the time they started.
+}
+
+type TraceRequest struct {
+	TraceID string `path:"trace_id"` // The trace's id: 32 hex digits in lower case, not all zero.
 }
 
 type UpdateLinkRequest struct {
