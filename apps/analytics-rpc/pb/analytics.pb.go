@@ -25,12 +25,12 @@ const (
 type ClickStatsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	LinkId int64                  `protobuf:"varint,1,opt,name=link_id,json=linkId,proto3" json:"link_id,omitempty"`
-	// From is taken down and to, which is exclusive, up to a full hour.
+	// From is taken down and to, which is exclusive, up to a full quarter of an hour.
 	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
 	To   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// Interval is hour, day or month.
 	Interval string `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
-	// Time zone is the IANA name of the zone of days and months; empty is UTC.
+	// Time zone is the IANA name of the zone of hours, days and months; empty is UTC.
 	TimeZone string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// Top is the most values of a dimension; 0 is 10.
 	Top           int32 `protobuf:"varint,6,opt,name=top,proto3" json:"top,omitempty"`
@@ -115,7 +115,7 @@ type ClickStatsResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Clicks int64                  `protobuf:"varint,1,opt,name=clicks,proto3" json:"clicks,omitempty"`
 	Bots   int64                  `protobuf:"varint,2,opt,name=bots,proto3" json:"bots,omitempty"`
-	// What was counted, in full hours.
+	// What was counted, in full quarters of an hour.
 	From *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	To   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
 	// One step an interval, without gaps.

@@ -31,8 +31,8 @@ func NewLinkStatsLogic(ctx context.Context, svcCtx *svc.ServiceContext) *LinkSta
 	}
 }
 
-// defaultRange is how far back statistics go when the request does not say.
-const defaultRange = 30 * 24 * time.Hour
+// defaultDays is how many days of the zone statistics go back when the request does not say.
+const defaultDays = 30
 
 // LinkStats returns the statistics of a link, from analytics-rpc.
 func (l *LinkStatsLogic) LinkStats(req *types.LinkStatsRequest) (*types.LinkStatsResponse, error) {
@@ -75,7 +75,7 @@ func (l *LinkStatsLogic) timeRange(req *types.LinkStatsRequest, zone *time.Locat
 			return from, to, err
 		}
 	}
-	from = to.Add(-defaultRange)
+	from = daysBefore(to, defaultDays, zone)
 	if created.After(from) && created.Before(to) {
 		from = created
 	}
@@ -88,6 +88,13 @@ func (l *LinkStatsLogic) timeRange(req *types.LinkStatsRequest, zone *time.Locat
 		return from, to, link.Invalid("to", "must be after from")
 	}
 	return from, to, nil
+}
+
+// daysBefore returns the same time of the day, days before: from midnight to midnight, whatever the clocks did.
+func daysBefore(t time.Time, days int, zone *time.Location) time.Time {
+	year, month, day := t.In(zone).Date()
+	sinceMidnight := t.Sub(click.StartOfDay(year, month, day, zone))
+	return click.StartOfDay(year, month, day-days, zone).Add(sinceMidnight)
 }
 
 // suitable returns the interval that makes a series of some dozens of steps of a range.
@@ -112,14 +119,14 @@ func parseZone(name string) (*time.Location, error) {
 
 // parseMoment reads a time of RFC 3339, or a date, which is its first moment in the zone.
 func parseMoment(field, text string, zone *time.Location) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		t, err = time.ParseInLocation(time.DateOnly, text, zone)
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
 	}
+	date, err := time.Parse(time.DateOnly, text)
 	if err != nil {
-		return t, link.Invalid(field, "must be a time of RFC 3339 or a date such as 2026-01-31, got %q", text)
+		return date, link.Invalid(field, "must be a time of RFC 3339 or a date such as 2026-01-31, got %q", text)
 	}
-	return t, nil
+	return click.StartOfDay(date.Year(), date.Month(), date.Day(), zone), nil
 }
 
 func shownStats(stats *pb.ClickStatsResponse, interval string, zone *time.Location) *types.LinkStatsResponse {

@@ -69,20 +69,20 @@ type Link struct {
 
 type LinkStatsRequest struct {
 	Code     string `path:"code"`                                     // The link's code.
-	From     string `form:"from,optional"`                            // Start, RFC 3339 or a date in tz. Without it: 30 days before to, or when the link was made.
+	From     string `form:"from,optional"`                            // Start, RFC 3339 or a date in tz, which begins at its first moment. Without it: 30 days before to, or when the link was made.
 	To       string `form:"to,optional"`                              // End, exclusive, RFC 3339 or a date in tz. Without it: now.
 	Interval string `form:"interval,optional,options=hour|day|month"` // The width of a step of the series. Without it: one that suits the range.
-	TZ       string `form:"tz,default=UTC"`                           // The IANA time zone of days, months and dates, such as Europe/Berlin.
+	TZ       string `form:"tz,default=UTC"`                           // The IANA time zone of hours, days, months and dates, such as Europe/Berlin.
 	Top      int    `form:"top,default=10,range=[1:200]"`             // The most values of each breakdown.
 }
 
 type LinkStatsResponse struct {
 	Clicks    int64   `json:"clicks,example=42"`                           // Clicks from from to to, bots left out.
 	Bots      int64   `json:"bots,example=3"`                              // Clicks of bots from from to to.
-	From      string  `json:"from,example=2026-10-01T00:00:00Z"`           // Start of what was counted, a full hour, RFC 3339.
-	To        string  `json:"to,example=2026-10-06T00:00:00Z"`             // End of what was counted, exclusive, a full hour, RFC 3339.
+	From      string  `json:"from,example=2026-10-01T00:00:00Z"`           // Start of what was counted, a full quarter of an hour, RFC 3339.
+	To        string  `json:"to,example=2026-10-06T00:00:00Z"`             // End of what was counted, exclusive, a full quarter of an hour, RFC 3339.
 	Interval  string  `json:"interval,options=hour|day|month,example=day"` // The width of a step of the series.
-	TZ        string  `json:"tz,example=UTC"`                              // The time zone of days and months.
+	TZ        string  `json:"tz,example=UTC"`                              // The time zone of hours, days and months.
 	Series    []Step  `json:"series"`                                      // One step an interval, without gaps.
 	Referrers []Count `json:"referrers"`                                   // By the host that the visitors came from.
 	Countries []Count `json:"countries"`                                   // By ISO 3166-1 alpha-2 country.
@@ -121,8 +121,8 @@ type SpanLink struct {
 }
 
 type Step struct {
-	Start  string `json:"start,example=2026-10-05T00:00:00Z"` // Start of the interval, RFC 3339.
-	Clicks int64  `json:"clicks,example=42"`                  // Clicks in the interval, bots left out.
+	Start  string `json:"start,example=2026-10-05T00:00:00Z"` // Start of the interval, RFC 3339; of the first one it may lie before from.
+	Clicks int64  `json:"clicks,example=42"`                  // Clicks in the interval that lie within from and to, bots left out.
 }
 
 type Trace struct {
