@@ -46,10 +46,13 @@ type Door struct {
 
 	inFlight atomic.Int64
 	lookups  atomic.Int64
+	conns    atomic.Int64 // open ones, and those that are being refused
+	aheads   sync.Pool    // of *ahead
 
-	mu      sync.Mutex
-	ln      net.Listener
-	stopped bool
+	mu       sync.Mutex
+	ln       net.Listener
+	stopped  bool
+	stopping chan struct{} // closed when stopped is set
 }
 
 // New returns a Door, or an error that names the key which is wrong.
@@ -58,7 +61,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Door{config: cfg, deps: deps, now: deps.Now}
+	d := &Door{config: cfg, deps: deps, now: deps.Now, stopping: make(chan struct{})}
 	if d.proxies, err = parseProxies(deps.TrustedProxies); err != nil {
 		return nil, err
 	}
@@ -74,6 +77,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 	if tracers == nil {
 		tracers = otel.GetTracerProvider()
 	}
+	d.aheads.New = func() any { return new(ahead) }
 	d.tracer = tracers.Tracer(scope)
 	d.serverKind = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
 	d.metrics = newMetrics(d)
@@ -81,19 +85,21 @@ func New(cfg Config, deps Deps) (*Door, error) {
 	d.server = &fasthttp.Server{
 		Handler:                      d.serve,
 		ErrorHandler:                 d.refuse,
+		ExpectHandler:                d.serveUnasked,
 		Logger:                       silent{},
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
 		CloseOnShutdown:              true,
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
-		Concurrency:                  cfg.MaxConns,
+		Concurrency:                  cfg.MaxConns + maxRefusing, // the listener has its own count
 		ReadBufferSize:               cfg.MaxHeaderBytes,
 		MaxRequestBodySize:           maxBody,
 		ReadTimeout:                  cfg.ReadTimeout,
 		WriteTimeout:                 cfg.WriteTimeout,
 		IdleTimeout:                  cfg.IdleTimeout,
 		TCPKeepalive:                 true,
+		ReduceMemoryUsage:            true, // an idle connection keeps no buffers; see conn.Read
 	}
 	return d, nil
 }
@@ -106,6 +112,7 @@ func (silent) Printf(string, ...any) {}
 // Serve answers what comes in on ln, over TLS when that is configured, until Shutdown, and then returns nil. It closes
 // ln. Call it once.
 func (d *Door) Serve(ln net.Listener) error {
+	ln = listener{ln, d}
 	if d.tls != nil {
 		ln = tls.NewListener(ln, d.tls)
 	}
@@ -131,7 +138,10 @@ func (d *Door) Serve(ln net.Listener) error {
 // door have been handed to the publisher.
 func (d *Door) Shutdown(ctx context.Context) error {
 	d.mu.Lock()
-	d.stopped = true
+	if !d.stopped {
+		d.stopped = true
+		close(d.stopping)
+	}
 	if d.ln != nil {
 		_ = d.ln.Close() // fasthttp closes it too; it may not know it yet
 	}
@@ -143,10 +153,10 @@ func (d *Door) Shutdown(ctx context.Context) error {
 
 // drained waits for the connections that fasthttp has left.
 func (d *Door) drained(ctx context.Context) error {
-	for d.server.GetOpenConnectionsCount() > 0 || d.inFlight.Load() > 0 {
+	for d.conns.Load() > 0 || d.server.GetOpenConnectionsCount() > 0 || d.inFlight.Load() > 0 {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("door: %d connections are still open: %w", d.server.GetOpenConnectionsCount(), ctx.Err())
+			return fmt.Errorf("door: %d connections are still open: %w", d.conns.Load(), ctx.Err())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

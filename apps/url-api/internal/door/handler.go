@@ -28,6 +28,7 @@ type request struct {
 	method  string
 	path    string // lies in fasthttp's buffer: copy what outlives the handler
 	route   route
+	fault   fault
 	peer    netip.Addr
 	trusted bool
 	client  netip.Addr
@@ -41,14 +42,21 @@ type request struct {
 func (d *Door) serve(rc *fasthttp.RequestCtx) {
 	d.inFlight.Add(1)
 	r := request{door: d, rc: rc, began: d.now(), method: methodOf(&rc.Request.Header), peer: peer(rc)}
+	defer r.finish()
 	r.trusted = d.proxies.trust(r.peer)
 	r.path = text(rc.URI().PathOriginal())
-	if r.method == http.MethodGet || r.method == http.MethodHead {
-		r.route = routeOf(r.path)
+	if r.fault = r.check(); r.fault.status == 0 && (r.method == http.MethodGet || r.method == http.MethodHead) {
+		r.find()
 	}
-	defer r.finish()
 	r.begin(spanName(r.method, r.route))
 	r.answer()
+}
+
+// serveUnasked answers a request that waits to be asked for its body (Expect: 100-continue): no body is wanted, so it is
+// answered at once. fasthttp takes the status from what this returns and closes the connection.
+func (d *Door) serveUnasked(rc *fasthttp.RequestCtx) int {
+	d.serve(rc)
+	return rc.Response.StatusCode()
 }
 
 // refuse answers what is no request: fasthttp calls it in place of the handler and closes the connection.
@@ -57,6 +65,8 @@ func (d *Door) refuse(rc *fasthttp.RequestCtx, err error) {
 	r := request{door: d, rc: rc, began: d.now(), method: methodOther, peer: peer(rc)}
 	defer r.finish()
 	r.begin(spanName(methodOther, routeNone))
+	r.hangUp()
+	rc.Response.SkipBody = rc.Request.Header.IsHead()
 	status, detail := refusal(rc, err)
 	r.problem(status, detail)
 }
@@ -106,10 +116,19 @@ func (r *request) panicked(p any) {
 }
 
 func (r *request) answer() {
-	h := &r.rc.Request.Header
-	if n := h.ContentLength(); n > 0 || n == -1 { // -1: in chunks
+	if n := r.rc.Request.Header.ContentLength(); n > 0 || n == -1 { // -1: in chunks
 		// No request needs a body here. One that has been read over may hide where the next request begins.
-		r.rc.SetConnectionClose()
+		r.hangUp()
+	}
+	if c := connOf(r.rc.Conn()); c != nil && c.excess {
+		r.hangUp()
+		r.problem(http.StatusServiceUnavailable, "There are too many connections, please try again.")
+		return
+	}
+	if r.fault.status != 0 {
+		r.hangUp()
+		r.problem(r.fault.status, r.fault.detail)
+		return
 	}
 	if r.method != http.MethodGet && r.method != http.MethodHead {
 		r.rc.Response.Header.Set("Allow", "GET, HEAD")
@@ -128,6 +147,14 @@ func (r *request) answer() {
 		r.rc.SetStatusCode(http.StatusNoContent)
 	default:
 		r.problem(http.StatusNotFound, "There is nothing at this address.")
+	}
+}
+
+// hangUp ends the connection after the answer, in a way that lets the answer arrive where more is still being sent.
+func (r *request) hangUp() {
+	r.rc.SetConnectionClose()
+	if c := connOf(r.rc.Conn()); c != nil {
+		c.linger.Store(true)
 	}
 }
 

@@ -10,6 +10,9 @@ type metrics struct {
 	duration prometheus.Histogram
 	shed     prometheus.Counter
 	panics   prometheus.Counter
+
+	connsRefused   prometheus.Counter
+	acceptFailures prometheus.Counter
 }
 
 func newMetrics(d *Door) *metrics {
@@ -34,17 +37,25 @@ func newMetrics(d *Door) *metrics {
 			Name: "linktrail_redirect_panics_total",
 			Help: "Requests answered 500 because of a fault in linktrail; the log has where.",
 		}),
+		connsRefused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "linktrail_door_connections_refused_total",
+			Help: "Connections refused because too many were open already (Door.MaxConns).",
+		}),
+		acceptFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "linktrail_door_accept_failures_total",
+			Help: "Connections that could not be accepted, as when the process has no file descriptor left; tried again.",
+		}),
 	}
 	for status, label := range map[int]string{
 		200: "200", 204: "204", 301: "301", 302: "302", 307: "307", 308: "308", 400: "400", 404: "404", 405: "405",
-		408: "408", 410: "410", 413: "413", 431: "431", 500: "500", 503: "503",
+		408: "408", 410: "410", 413: "413", 431: "431", 500: "500", 503: "503", 505: "505",
 	} {
 		m.answers[status] = answers.WithLabelValues(label)
 	}
 	if d.deps.Registry == nil {
 		return m
 	}
-	d.deps.Registry.MustRegister(answers, m.duration, m.shed, m.panics,
+	d.deps.Registry.MustRegister(answers, m.duration, m.shed, m.panics, m.connsRefused, m.acceptFailures,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "linktrail_redirects_in_flight",
 			Help: "Requests that are being answered at the front door.",
@@ -56,11 +67,7 @@ func newMetrics(d *Door) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "linktrail_door_connections",
 			Help: "Connections that are open at the front door.",
-		}, func() float64 { return float64(max(0, d.server.GetOpenConnectionsCount())) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "linktrail_door_connections_refused_total",
-			Help: "Connections refused because too many were open already (Door.MaxConns).",
-		}, func() float64 { return float64(d.server.GetRejectedConnectionsCount()) }),
+		}, func() float64 { return float64(d.conns.Load()) }),
 	)
 	return m
 }

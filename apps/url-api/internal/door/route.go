@@ -1,6 +1,8 @@
 package door
 
 import (
+	"net/http"
+
 	"github.com/valyala/fasthttp"
 
 	"github.com/linktrail/linktrail/internal/link"
@@ -21,8 +23,21 @@ func (r route) String() string {
 	return [...]string{"", "/{code}", "/", "/robots.txt", "/favicon.ico"}[r]
 }
 
-// routeOf returns the route of a path as it was sent. A code is the whole path after the slash, as it is: what is
-// percent-encoded, has a further segment or ends in a slash is no code.
+// find sets the route of the path, and the path to what it means where it is percent-encoded without need.
+func (r *request) find() {
+	if r.route = routeOf(r.path); r.route != routeNone {
+		return
+	}
+	path, ok := unescape(r.path)
+	if !ok {
+		r.fault = fault{http.StatusBadRequest, "The request's target is not a valid URI."}
+		return
+	}
+	r.path, r.route = path, routeOf(path)
+}
+
+// routeOf returns the route of a path. A code is the whole path after the slash, as it is: what has a further segment or
+// ends in a slash is no code.
 func routeOf(path string) route {
 	switch {
 	case len(path) == 0 || path == "/":

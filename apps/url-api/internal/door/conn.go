@@ -1,0 +1,214 @@
+package door
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/zeromicro/go-zero/core/logx"
+)
+
+const (
+	// maxRefusing is how many connections beyond MaxConns are still read from, so that their request is answered 503;
+	// what comes beyond those is closed at once.
+	maxRefusing = 256
+	// refusingTime is how long the request on such a connection may take to arrive.
+	refusingTime = time.Second
+
+	// lingerTime and lingerBytes are for how long, and how many bytes, the door goes on reading from a connection which
+	// it has ended while the caller was still sending. Closing at once would make the kernel send a reset, and a reset
+	// may overtake the answer (RFC 9112, 9.6).
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 256 << 10
+
+	acceptPauseMin = 5 * time.Millisecond
+	acceptPauseMax = time.Second
+)
+
+// listener counts connections and outlives a shortage of file descriptors.
+type listener struct {
+	net.Listener
+	door *Door
+}
+
+// Accept returns the next connection. A shortage, which fasthttp would end the server for, is waited out: connections
+// that end make room.
+func (l listener) Accept() (net.Conn, error) {
+	d, pause := l.door, acceptPauseMin
+	for {
+		c, err := l.Listener.Accept()
+		switch {
+		case err == nil:
+		case shortage(err):
+			d.metrics.acceptFailures.Inc()
+			if pause == acceptPauseMin {
+				logx.Errorf("the front door cannot accept a connection, it tries again: %v", err)
+			}
+			select {
+			case <-d.stopping:
+				return nil, net.ErrClosed
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, acceptPauseMax)
+			continue
+		default:
+			return nil, err
+		}
+		open := d.conns.Add(1)
+		if open <= int64(d.config.MaxConns) {
+			return newConn(c, d), nil
+		}
+		d.metrics.connsRefused.Inc()
+		if open <= int64(d.config.MaxConns)+maxRefusing {
+			over := newConn(c, d)
+			over.excess, over.until = true, time.Now().Add(refusingTime)
+			return over, nil
+		}
+		_ = c.Close()
+		d.conns.Add(-1)
+	}
+}
+
+// shortage reports whether an error of Accept is about this connection or passes by itself.
+func shortage(err error) bool {
+	for _, errno := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// conn is a connection of the door, under TLS where there is TLS.
+type conn struct {
+	net.Conn
+	door *Door
+
+	// excess is a connection beyond MaxConns: its request is answered 503, and until is when it must have arrived.
+	excess bool
+	until  time.Time
+
+	linger atomic.Bool // the caller may still be sending when this is closed
+	closed atomic.Bool
+
+	raw    syscall.RawConn // nil where there is none
+	fill   func(fd uintptr) bool
+	ahead  *ahead // what has arrived and is not read; nil is nothing
+	failed error  // of fill
+}
+
+// ahead is a buffer that a connection has only between the arrival of bytes and their being read.
+type ahead struct {
+	bytes [4 << 10]byte
+	r, w  int
+}
+
+func newConn(under net.Conn, d *Door) *conn {
+	c := &conn{Conn: under, door: d}
+	if sys, ok := under.(syscall.Conn); ok {
+		if raw, err := sys.SyscallConn(); err == nil {
+			c.raw, c.fill = raw, c.readAhead
+		}
+	}
+	return c
+}
+
+// Read reads. An idle connection has no buffer: fasthttp has put its own away and asks for one byte, and that would be a
+// system call a request. So what has arrived is read into a buffer that is taken once there is something.
+func (c *conn) Read(b []byte) (int, error) {
+	if c.ahead == nil {
+		if len(b) != 1 || c.raw == nil {
+			return c.Conn.Read(b)
+		}
+		if err := c.raw.Read(c.fill); err != nil {
+			return 0, err
+		}
+		if c.failed != nil {
+			return 0, c.failed
+		}
+	}
+	a := c.ahead
+	n := copy(b, a.bytes[a.r:a.w])
+	if a.r += n; a.r == a.w {
+		c.ahead = nil
+		c.door.aheads.Put(a)
+	}
+	return n, nil
+}
+
+// readAhead is called whenever there may be something to read, and reports whether there was.
+func (c *conn) readAhead(fd uintptr) bool {
+	a := c.door.aheads.Get().(*ahead)
+	for {
+		n, err := syscall.Read(int(fd), a.bytes[:])
+		if err == syscall.EINTR {
+			continue
+		}
+		if n > 0 {
+			a.r, a.w, c.ahead, c.failed = 0, n, a, nil
+			return true
+		}
+		c.door.aheads.Put(a)
+		switch {
+		case err == syscall.EAGAIN:
+			return false
+		case err == nil:
+			c.failed = io.EOF
+		default:
+			c.failed = os.NewSyscallError("read", err)
+		}
+		return true
+	}
+}
+
+// connOf returns the connection under fasthttp's; nil where there is none, as in tests of the handler alone.
+func connOf(c net.Conn) *conn {
+	switch c := c.(type) {
+	case *conn:
+		return c
+	case *tls.Conn:
+		under, _ := c.NetConn().(*conn)
+		return under
+	default:
+		return nil
+	}
+}
+
+// SetReadDeadline keeps to until on a connection beyond MaxConns.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if c.excess && (t.IsZero() || t.After(c.until)) {
+		t = c.until
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// Close closes the connection; where the caller may still be sending, a moment later and in the background. Until then
+// it counts as open, so Shutdown waits for it.
+func (c *conn) Close() error {
+	if c.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
+		go c.drain()
+		return nil
+	}
+	defer c.door.conns.Add(-1)
+	return c.Conn.Close()
+}
+
+func (c *conn) drain() {
+	defer c.door.conns.Add(-1)
+	defer func() { _ = c.Conn.Close() }()
+	if c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	}
+}
