@@ -42,13 +42,16 @@ func (c *Cache) Forget(ctx context.Context, code string) error {
 	return nil
 }
 
-// drop forgets a code in this process.
+// drop forgets what this process holds of a code. What has changed exists or did, so the code is known from now on: who
+// asks for a link that was just made does not stand in one line with scanners.
 func (c *Cache) drop(code string) {
-	s := c.shard(code)
+	s, hash := c.shard(code)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.flights, code) // who asks from now on gets a new flight
 	c.local.Invalidate(code)
+	s.absent.release(hash)
+	s.known.add(hash)
 }
 
 // dropAll makes all that the process knows stale. Entries stay for the grace, for when the store is away.

@@ -1,12 +1,21 @@
 // Package linkcache looks links up: in the process, then in Redis, then in the store. It promises that
 //
-//   - a hit in the process costs no allocation, no lock and no span;
+//   - a link that the process holds costs no allocation, no lock and no span;
 //   - many callers who ask for one code cost one look-up, which outlives any of them;
 //   - Redis being away, slow or full of rubbish makes look-ups slower and never fail;
 //   - while the store is away, what is cached is still served, for a bounded time;
 //   - after Forget every replica asks the store again: those that follow the channel at once, others when their TTL of
 //     seconds is over;
 //   - memory is bounded whatever codes are asked for, and unknown codes are never written to Redis.
+//
+// A scanner asks for hundreds of thousands of codes of which none exists. Then
+//
+//   - "no such link" is kept apart from links, 16 bytes a code, and drives no link out;
+//   - the store is asked for such a code once per NegativeTTL; when no more of them can be kept, further ones are refused
+//     as unavailable and not asked for;
+//   - codes of which the process has never seen that there is a link have a part of the flights and of the store's turns
+//     (UnknownShare); codes that it has seen, remembered in 8 bytes long after their link has left the cache, never wait
+//     behind them.
 //
 // How a look-up that is under way while its link changes is kept from caching the old link is told at Forget.
 package linkcache
@@ -55,10 +64,10 @@ type Cache struct {
 	now        func() time.Time
 	registerer prometheus.Registerer
 
-	local   *otter.Cache[string, *item]
-	remote  *remote // nil without Redis
-	breaker *gobreaker.CircuitBreaker[link.Link]
-	metrics *metrics
+	local    *otter.Cache[string, *item] // links only; absences are in the shards
+	remote   *remote                     // nil without Redis
+	breakers [2]*gobreaker.CircuitBreaker[link.Link]
+	metrics  *metrics
 
 	// epoch is raised when messages of the channel may have been missed.
 	epoch     atomic.Uint64
@@ -66,8 +75,8 @@ type Cache struct {
 
 	seed    maphash.Seed
 	shards  [64]shard
-	airways chan struct{} // one place a flight
-	turns   chan struct{} // one place a look-up in the store
+	airways places
+	turns   turns
 	flights sync.WaitGroup
 
 	unsent unsent
@@ -82,8 +91,8 @@ func New(cfg Config, source Source, rdb redis.UniversalClient, opts ...Option) *
 		source:  source,
 		now:     time.Now,
 		seed:    maphash.MakeSeed(),
-		airways: make(chan struct{}, cfg.Flights),
-		turns:   make(chan struct{}, cfg.StoreConcurrency),
+		airways: newPlaces(cfg.Flights, cfg.UnknownShare),
+		turns:   turns{places: newPlaces(cfg.StoreConcurrency, cfg.UnknownShare)},
 		unsent:  newUnsent(),
 	}
 	for _, opt := range opts {
@@ -91,13 +100,17 @@ func New(cfg Config, source Source, rdb redis.UniversalClient, opts ...Option) *
 	}
 	for i := range c.shards {
 		c.shards[i].flights = make(map[string]*flight)
+		c.shards[i].absent.size = bucketsFor(cfg.Absences, len(c.shards))
+		c.shards[i].known.size = bucketsFor(cfg.Known, len(c.shards))
 	}
 	c.local = otter.Must(&otter.Options[string, *item]{
 		MaximumWeight: uint64(cfg.Entries),
 		Weigher:       func(_ string, it *item) uint32 { return 1 + uint32(len(it.Link.URL)/512) },
 	})
 	c.metrics = newMetrics(c)
-	c.breaker = newStoreBreaker(c.metrics)
+	for i := range c.breakers {
+		c.breakers[i] = newStoreBreaker(c.metrics.storeBreakerOpen[i])
+	}
 	if rdb != nil {
 		c.remote = newRemote(cfg, rdb, c.metrics)
 	}
@@ -118,12 +131,15 @@ func (c *Cache) Close() {
 // Peek returns what the process itself knows of a code. It does not allocate and does not keep code. When it knows
 // nothing, ask Lookup.
 func (c *Cache) Peek(code string) (Entry, bool) {
-	it, ok := c.local.GetIfPresent(code)
-	if !ok || !c.fresh(it) {
-		return Entry{}, false
+	if it, ok := c.local.GetIfPresent(code); ok && c.fresh(it) {
+		c.metrics.count(outcomeMemory)
+		return it.Entry, true
 	}
-	c.metrics.count(outcomeOf(it, outcomeMemory))
-	return it.Entry, true
+	if c.absent(code) {
+		c.metrics.count(outcomeNotFound)
+		return Entry{}, true
+	}
+	return Entry{}, false
 }
 
 func (c *Cache) fresh(it *item) bool {
