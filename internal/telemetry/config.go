@@ -3,7 +3,6 @@ package telemetry
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -73,14 +72,25 @@ func (c Config) String() string {
 		c.Name, c.Batcher, c.shownEndpoint(), c.Sampler, c.secure(), headers, c.Disabled)
 }
 
-// shownEndpoint is Endpoint without a password.
+// shownEndpoint is Endpoint without what may be a credential: user and password,
+// and what follows a question mark.
 func (c Config) shownEndpoint() string {
-	if c.Batcher == BatcherZipkin {
-		if u, err := url.Parse(c.Endpoint); err == nil {
-			return u.Redacted()
-		}
+	if c.Batcher == BatcherFile {
+		return c.Endpoint
 	}
-	return c.Endpoint
+	scheme, rest, ok := strings.Cut(c.Endpoint, "://")
+	if !ok {
+		scheme, rest = "", c.Endpoint
+	} else {
+		scheme += "://"
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "***" + rest[at:]
+	}
+	if query := strings.IndexByte(rest, '?'); query >= 0 {
+		rest = rest[:query] + "?***"
+	}
+	return scheme + rest
 }
 
 // secure says whether spans travel over TLS.
@@ -235,10 +245,10 @@ func (c *Config) set(block map[string]any) error {
 			errs = append(errs, fmt.Errorf("Telemetry.%s: %w", s.key, err))
 		}
 	}
-	for key, value := range block {
+	for key := range block {
 		if !slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, key) }) {
-			errs = append(errs, fmt.Errorf("Telemetry.%s: unknown key (its value is %s); the keys are %s",
-				key, shown(value), strings.Join(known, ", ")))
+			// Its value may be a header's that was indented too little.
+			errs = append(errs, fmt.Errorf("Telemetry.%s: unknown key; the keys are %s", key, strings.Join(known, ", ")))
 		}
 	}
 	slices.SortStableFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

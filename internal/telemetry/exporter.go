@@ -101,7 +101,7 @@ func newZipkin(c Config) (sdktrace.SpanExporter, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	exporter, err := zipkin.New(c.Endpoint, zipkin.WithClient(&http.Client{Transport: transport, Timeout: exportTimeout}))
 	if err != nil {
-		return nil, fmt.Errorf("Telemetry.Endpoint: %w", err)
+		return nil, fmt.Errorf("Telemetry.Endpoint: %q is not a collector's URL", c.shownEndpoint()) // the error has all of it
 	}
 	return zipkinExporter{exporter, transport}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -63,9 +64,8 @@ func (e *fileExporter) Shutdown(ctx context.Context) error {
 }
 
 // spanFile is a file which is appended to in whole lines and rotated at a limit.
-// Other processes may read it at any time. A second writer of the same path is
-// tolerated (both append, and each follows the other's rotation), but every
-// process should have a path of its own.
+// Other processes may read it at any time, and write it too: all append whole
+// lines, one at a time rotates, and the others follow.
 type spanFile struct {
 	path         string
 	limit        int64
@@ -108,36 +108,55 @@ func (f *spanFile) Write(lines []byte) (int, error) {
 
 // prepare makes sure that the open file is the one at the path and has room.
 func (f *spanFile) prepare(size int64) error {
-	now, err := os.Stat(f.path)
-	if err == nil && now.Size() > 0 && now.Size()+size > f.limit {
-		if err := f.rotate(); err != nil {
+	if !f.current() {
+		if err := f.open(); err != nil { // the file was removed or rotated from outside
 			return err
 		}
-		return f.open()
 	}
-	if f.file != nil && err == nil {
-		if opened, err := f.file.Stat(); err == nil && os.SameFile(opened, now) {
-			return nil
+	if !f.full(size) {
+		return nil
+	}
+	// The lock is on this very file: who waited for it finds another at the path.
+	if err := syscall.Flock(int(f.file.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	if f.current() && f.full(size) {
+		if err := f.rotate(); err != nil {
+			return errors.Join(err, syscall.Flock(int(f.file.Fd()), syscall.LOCK_UN))
 		}
 	}
-	return f.open() // the file was removed or rotated from outside
+	return f.open() // closing the file lets the lock go
+}
+
+// current says whether the open file is the one at the path.
+func (f *spanFile) current() bool {
+	if f.file == nil {
+		return false
+	}
+	now, err := os.Stat(f.path)
+	if err != nil {
+		return false
+	}
+	opened, err := f.file.Stat()
+	return err == nil && os.SameFile(opened, now)
+}
+
+// full says whether so many bytes more exceed the limit.
+func (f *spanFile) full(size int64) bool {
+	info, err := f.file.Stat()
+	return err == nil && info.Size() > 0 && info.Size()+size > f.limit
 }
 
 // rotate renames the file to its first predecessor, that one to the second, and
 // so on; the last is overwritten.
 func (f *spanFile) rotate() error {
-	f.closeFile()
 	for i := f.predecessors - 1; i > 0; i-- {
 		err := os.Rename(fmt.Sprintf("%s.%d", f.path, i), fmt.Sprintf("%s.%d", f.path, i+1))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	err := os.Rename(f.path, f.path+".1")
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // another writer was quicker
-	}
-	return err
+	return os.Rename(f.path, f.path+".1")
 }
 
 // open opens the file at the path to append to it. Spans tell what users do, so

@@ -49,6 +49,19 @@ func (p *processor) OnEnd(span sdktrace.ReadOnlySpan) {
 	}
 }
 
+// redeliver queues a span that an exporter before the present one could not
+// deliver.
+func (p *processor) redeliver(span sdktrace.ReadOnlySpan) {
+	switch {
+	case p.current.Load() != nil:
+		p.OnEnd(span)
+	case p.stopped.Load():
+		p.counts.dropped[dropStopped].Add(1)
+	default: // nothing is exported any more
+		p.counts.dropped[dropExportFailed].Add(1)
+	}
+}
+
 // ForceFlush exports what has ended by now.
 func (p *processor) ForceFlush(ctx context.Context) error {
 	pipe := p.current.Load()
@@ -193,6 +206,7 @@ type exporter struct {
 	counts   *counts
 	leftover func(sdktrace.ReadOnlySpan)
 
+	retired   atomic.Bool  // another pipeline has taken the place: it gets what this one cannot deliver
 	pending   atomic.Int64 // spans accepted and not yet exported or given up
 	abandoned context.Context
 	abandon   context.CancelFunc
@@ -206,7 +220,7 @@ func newCountingExporter(inner sdktrace.SpanExporter, counts *counts, leftover f
 }
 
 // ExportSpans exports a batch. Once abandoned it passes the batch on to leftover
-// instead.
+// instead, and once retired a batch that failed.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	defer e.pending.Add(-int64(len(spans)))
 	ctx, cancel := context.WithCancel(ctx)
@@ -221,7 +235,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	case err == nil:
 		e.counts.exported.Add(uint64(len(spans)))
 		return nil
-	case e.abandoned.Err() != nil:
+	case e.abandoned.Err() != nil || e.retired.Load():
 		for _, span := range spans {
 			e.leftover(span)
 		}

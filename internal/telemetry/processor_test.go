@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,8 +167,13 @@ func TestSwapLosesNothing(t *testing.T) {
 		for i := range swaps {
 			next := newMemory()
 			exporters = append(exporters, next)
-			if err := p.exchange(context.Background(), Default(), p.pipelineTo(next)); err != nil {
+			d, err := p.exchange(inForce{cfg: Default()}, p.pipelineTo(next))
+			if err != nil {
 				t.Errorf("swap %d: %v", i, err)
+				return
+			}
+			if <-d.done; d.err != nil {
+				t.Errorf("swap %d: %v", i, d.err)
 			}
 			if i == swaps/2 {
 				<-half // at least half of the swaps happen under load
@@ -214,16 +220,19 @@ func TestSwapFromHungCollector(t *testing.T) {
 	eventually(t, "the collector hangs", func() bool { return hung.calls.Load() > 0 })
 
 	next := newMemory()
-	swapped := make(chan error, 1)
-	go func() { swapped <- p.exchange(within(t, 300*time.Millisecond), Default(), p.pipelineTo(next)) }()
+	old, err := p.exchange(inForce{cfg: Default()}, p.pipelineTo(next))
+	if err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "spans go to the new exporter while the old one hangs", func() bool {
 		end(p, "during")
 		next.mu.Lock()
 		defer next.mu.Unlock()
 		return next.names["during"] > 0
 	})
-	if err := <-swapped; !errors.Is(err, errUndelivered) {
-		t.Errorf("swap says %v, want that the old exporter did not deliver", err)
+	old.giveUp()
+	if <-old.done; !errors.Is(old.err, errUndelivered) {
+		t.Errorf("the drain says %v, want that the old exporter did not deliver", old.err)
 	}
 	if err := p.ForceFlush(within(t, 5*time.Second)); err != nil {
 		t.Fatal(err)
@@ -251,7 +260,7 @@ func TestSwapRefused(t *testing.T) {
 		"ErrName":  {named, `Telemetry.Name: "" cannot become "other" without a restart`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := p.swap(t.Context(), tc.cfg); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if err := p.swap(inForce{cfg: tc.cfg}); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %s", err, tc.want)
 			}
 		})
@@ -263,7 +272,7 @@ func TestSwapRefused(t *testing.T) {
 	if err := p.Shutdown(within(t, 5*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.swap(t.Context(), Default()); err == nil {
+	if err := p.swap(inForce{cfg: Config{Batcher: BatcherFile, Endpoint: filepath.Join(t.TempDir(), "spans.jsonl"), Sampler: 1}}); err == nil {
 		t.Error("a swap after Shutdown succeeds")
 	}
 }
@@ -273,7 +282,7 @@ func TestSwapSampler(t *testing.T) {
 	p := MustProvider(t, out)
 	none := Default()
 	none.Sampler = 0
-	if err := p.exchange(t.Context(), none, p.pipelineTo(out)); err != nil {
+	if err := p.swap(inForce{cfg: none}); err != nil {
 		t.Fatal(err)
 	}
 	end(p, "unsampled")
@@ -402,8 +411,10 @@ func TestShutdownDuringSwap(t *testing.T) {
 	hung.block = make(chan struct{})
 	p := MustProvider(t, hung, WithBatchDelay(time.Millisecond))
 	end(p, "old")
-	swapped := make(chan error, 1)
-	go func() { swapped <- p.exchange(context.Background(), Default(), p.pipelineTo(next)) }()
+	old, err := p.exchange(inForce{cfg: Default()}, p.pipelineTo(next))
+	if err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "the exchange", func() bool { end(p, "new"); return next.count() > 0 })
 	end(p, "last")
 	start := time.Now()
@@ -413,8 +424,8 @@ func TestShutdownDuringSwap(t *testing.T) {
 	if took := time.Since(start); took > 3*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if err := <-swapped; !errors.Is(err, errUndelivered) {
-		t.Errorf("the swap says %v", err)
+	if <-old.done; !errors.Is(old.err, errUndelivered) {
+		t.Errorf("the drain says %v", old.err)
 	}
 	for _, name := range []string{"old", "new", "last"} {
 		if next.names[name] == 0 {

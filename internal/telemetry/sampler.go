@@ -8,7 +8,8 @@ import (
 
 // sampler delegates to one that can be exchanged while spans are made.
 type sampler struct {
-	current atomic.Pointer[sdktrace.Sampler]
+	ignoresRemote bool // the flag of a parent elsewhere does not count
+	current       atomic.Pointer[sdktrace.Sampler]
 }
 
 var _ sdktrace.Sampler = (*sampler)(nil)
@@ -20,9 +21,15 @@ func (s *sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingR
 func (s *sampler) Description() string { return (*s.current.Load()).Description() }
 
 // set makes the sampler follow a configuration: a trace that begins here is
-// sampled by the ratio, a span with a parent as its parent is.
+// sampled by the ratio, a span with a parent as its parent is. One that ignores
+// remote parents' flags applies the ratio to the ids of their traces too.
 func (s *sampler) set(c Config) {
-	next := sdktrace.ParentBased(sdktrace.TraceIDRatioBased(c.Sampler))
+	ratio := sdktrace.TraceIDRatioBased(c.Sampler)
+	var opts []sdktrace.ParentBasedSamplerOption
+	if s.ignoresRemote {
+		opts = append(opts, sdktrace.WithRemoteParentSampled(ratio), sdktrace.WithRemoteParentNotSampled(ratio))
+	}
+	next := sdktrace.ParentBased(ratio, opts...)
 	if c.Disabled {
 		next = sdktrace.NeverSample()
 	}

@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -42,6 +44,10 @@ const (
 // what it holds; what is left then goes to its successor.
 const swapDeadline = 10 * time.Second
 
+// maxDrains is how many exporters that were exchanged may still deliver. One more
+// has the first of them give up.
+const maxDrains = 4
+
 // Provider makes the process's tracers. Its methods are safe for concurrent use.
 type Provider struct {
 	name      string
@@ -51,17 +57,28 @@ type Provider struct {
 	counts    counts
 	settings  settings
 
-	mu      sync.Mutex // one exchange at a time; never held while an exporter drains
-	stopped bool
-	drains  sync.WaitGroup // exporters that were exchanged and still deliver
-	hurry   context.Context
-	hurryUp context.CancelFunc // has them give up
+	base     Config // the service's own block
+	dir      string // of the overlay; empty when there is none
+	first    target // what the overlay held at the start
+	follower *follower
+
+	mu       sync.Mutex // one exchange at a time; never held while an exporter drains
+	stopped  bool
+	inForce  inForce
+	refused  *Refusal
+	draining []*drain       // exporters that were exchanged and still deliver, the oldest first
+	drains   sync.WaitGroup // the same
+	hurry    context.Context
+	hurryUp  context.CancelFunc // has them give up
 }
 
 // settings are what an Option changes.
 type settings struct {
-	queueLimit int
-	batchDelay time.Duration
+	queueLimit    int
+	batchDelay    time.Duration
+	overlay       string
+	ignoresRemote bool
+	pace          pace
 }
 
 // Option changes how a Provider works.
@@ -72,6 +89,15 @@ func WithBatchDelay(d time.Duration) Option { return func(s *settings) { s.batch
 
 // WithQueueLimit lets n spans wait for export instead of QueueLimit.
 func WithQueueLimit(n int) Option { return func(s *settings) { s.queueLimit = n } }
+
+// WithOverlay has the overlay folder dir followed until Shutdown: what its files
+// hold is in force within two seconds. "" is none. The folder need not exist. A
+// wrong overlay is no error of Start: the service's own block is then in force.
+func WithOverlay(dir string) Option { return func(s *settings) { s.overlay = dir } }
+
+// IgnoreRemoteFlags has the sampler apply its ratio to traces that began elsewhere
+// too, by their ids, whatever their sampled flag says. The parent stays the parent.
+func IgnoreRemoteFlags() Option { return func(s *settings) { s.ignoresRemote = true } }
 
 // Start makes the provider and installs it as OpenTelemetry's global one, with
 // W3C trace context as the only propagator (baggage is not linktrail's to carry)
@@ -86,27 +112,34 @@ func Start(cfg Config, opts ...Option) (*Provider, error) {
 	otel.SetErrorHandler(&errorLog{interval: ErrorInterval, now: time.Now, log: logExportError})
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	otel.SetTracerProvider(p.sdk)
-	logx.Infow("telemetry started", logx.Field("config", cfg.String()))
+	logx.Infow("telemetry started", logx.Field("config", p.inForce.cfg.String()), logx.Field("overlay", p.dir))
+	p.follow()
 	return p, nil
 }
 
-// newProvider is Start without the global part.
+// newProvider is Start without the global part and without following the overlay.
 func newProvider(cfg Config, opts ...Option) (*Provider, error) {
-	p := &Provider{name: cfg.Name, settings: settings{
+	p := &Provider{name: cfg.Name, base: cfg, settings: settings{
 		queueLimit: envInt("OTEL_BSP_MAX_QUEUE_SIZE", QueueLimit),
 		batchDelay: time.Duration(envInt("OTEL_BSP_SCHEDULE_DELAY", int(BatchDelay.Milliseconds()))) * time.Millisecond,
+		pace:       usualPace,
 	}}
 	for _, opt := range opts {
 		opt(&p.settings)
 	}
+	if p.settings.overlay != "" {
+		dir, err := filepath.Abs(p.settings.overlay)
+		if err != nil {
+			return nil, fmt.Errorf("TelemetryOverlay: %w", err)
+		}
+		p.dir = dir
+	}
 	p.hurry, p.hurryUp = context.WithCancel(context.Background())
 	p.processor.counts = &p.counts
-	first, err := p.newPipeline(cfg)
-	if err != nil {
+	p.sampler.ignoresRemote = p.settings.ignoresRemote
+	if err := p.begin(cfg); err != nil {
 		return nil, err
 	}
-	p.sampler.set(cfg)
-	p.processor.current.Store(first)
 	p.sdk = sdktrace.NewTracerProvider(
 		sdktrace.WithResource(newResource(cfg.Name)),
 		sdktrace.WithSampler(&p.sampler),
@@ -115,12 +148,9 @@ func newProvider(cfg Config, opts ...Option) (*Provider, error) {
 	return p, nil
 }
 
-// newPipeline checks a configuration and starts its pipeline, nil when it exports
+// newPipeline starts the pipeline of a checked configuration, nil when it exports
 // nothing.
 func (p *Provider) newPipeline(cfg Config) (*pipeline, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
 	if !cfg.exports() {
 		return nil, nil
 	}
@@ -133,55 +163,93 @@ func (p *Provider) newPipeline(cfg Config) (*pipeline, error) {
 
 func (p *Provider) pipelineTo(inner sdktrace.SpanExporter) *pipeline {
 	return newPipeline(inner, p.settings.queueLimit, p.settings.batchDelay, &p.counts, func(span sdktrace.ReadOnlySpan) {
-		if p.processor.current.Load() == nil {
-			p.counts.dropped[dropStopped].Add(1)
-			return
-		}
-		p.processor.OnEnd(span)
+		p.processor.redeliver(span)
 	})
 }
 
-// swap puts another exporter and sampler in the place of the present ones. No
-// request waits for it and no span is lost by it: from the exchange on spans go
-// to the new exporter, while swap itself waits, at most until ctx ends or
-// swapDeadline has passed, for the old one to deliver what it holds; the rest goes
-// to the new one. A configuration that is wrong, or has another Name, is refused
-// and changes nothing. An error that wraps errUndelivered comes after the
-// exchange and only tells that the old exporter did not deliver all itself.
-func (p *Provider) swap(ctx context.Context, cfg Config) error {
-	if cfg.Name != p.name {
-		return fmt.Errorf("Telemetry.Name: %q cannot become %q without a restart", p.name, cfg.Name)
+// swap puts a configuration in the place of the present one. No request
+// waits for it, it waits for no collector, and no span is lost by it: from the
+// exchange on spans go to the new exporter, while the old one delivers what it
+// holds, for swapDeadline at most; the rest goes to the new one. An exporter that
+// stays as it is goes on. An error changes nothing.
+func (p *Provider) swap(next inForce) error {
+	if next.cfg.Name != p.name {
+		return errRenamed(p.name, next.cfg.Name)
 	}
-	next, err := p.newPipeline(cfg)
+	if err := next.cfg.Validate(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	present := p.inForce
+	p.mu.Unlock()
+	if present.exportsLike(next) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.sampler.set(next.cfg)
+		p.inForce = next
+		return nil
+	}
+	pipe, err := p.newPipeline(next.cfg)
 	if err != nil {
 		return err
 	}
-	return p.exchange(ctx, cfg, next)
+	_, err = p.exchange(next, pipe)
+	return err
 }
 
-func (p *Provider) exchange(ctx context.Context, cfg Config, next *pipeline) error {
-	ctx, cancel := context.WithTimeout(ctx, swapDeadline)
-	defer cancel()
-	defer context.AfterFunc(p.hurry, cancel)()
+// errStopped says that the provider is shut down.
+var errStopped = errors.New("telemetry: shut down")
+
+// drain is an exporter that was exchanged and still delivers what it holds.
+type drain struct {
+	giveUp context.CancelFunc
+	done   chan struct{} // closed when it has ended
+	err    error         // valid then; wraps errUndelivered when spans went to its successor
+}
+
+// exchange puts a pipeline in the place of the present one and has that one end on
+// its own.
+func (p *Provider) exchange(next inForce, pipe *pipeline) (*drain, error) {
+	ctx, giveUp := context.WithTimeout(p.hurry, swapDeadline)
+	d := &drain{giveUp: giveUp, done: make(chan struct{})}
 
 	p.mu.Lock()
 	if p.stopped {
 		p.mu.Unlock()
-		if next != nil {
-			_ = next.close(ctx)
+		giveUp()
+		if pipe != nil {
+			_ = pipe.close(ctx)
 		}
-		return errors.New("telemetry: shut down")
+		return nil, errStopped
 	}
+	p.sampler.set(next.cfg)
+	p.inForce = next
+	old := p.processor.current.Swap(pipe)
+	var oldest *drain
+	if len(p.draining) >= maxDrains {
+		oldest = p.draining[0]
+	}
+	p.draining = append(p.draining, d)
 	p.drains.Add(1)
-	defer p.drains.Done()
-	p.sampler.set(cfg)
-	old := p.processor.current.Swap(next)
 	p.mu.Unlock()
 
-	if old == nil {
-		return nil
+	go func() {
+		defer p.drains.Done()
+		defer giveUp()
+		if old != nil {
+			old.export.retired.Store(true)
+			d.err = old.close(ctx)
+		}
+		p.mu.Lock()
+		p.draining = slices.DeleteFunc(p.draining, func(other *drain) bool { return other == d })
+		p.mu.Unlock()
+		close(d.done)
+	}()
+	if oldest != nil {
+		oldest.giveUp()
+		<-oldest.done // soon: close waits abandonGrace at most
 	}
-	return old.close(ctx)
+	return d, nil
 }
 
 // TracerProvider is the provider Start has made global.
@@ -207,6 +275,7 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 	p.stopped = true
 	p.mu.Unlock()
 
+	p.unfollow(ctx)
 	p.awaitDrains(ctx)
 	// The pipeline first: the SDK holds its own lock while it shuts processors down.
 	err := p.processor.Shutdown(ctx)

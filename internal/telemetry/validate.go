@@ -47,7 +47,7 @@ func (c Config) checkEndpoint() error {
 		return nil
 	}
 	wrong := func(why, allowed string) error {
-		return fmt.Errorf("Telemetry.Endpoint: %q %s; with Batcher %s it is %s", c.Endpoint, why, c.Batcher, allowed)
+		return fmt.Errorf("Telemetry.Endpoint: %q %s; with Batcher %s it is %s", c.shownEndpoint(), why, c.Batcher, allowed)
 	}
 	switch c.Batcher {
 	case BatcherOTLPGRPC:
@@ -73,6 +73,9 @@ func (c Config) checkEndpoint() error {
 		const allowed = "the path of a file, like data/spans.jsonl"
 		if strings.Contains(c.Endpoint, "://") {
 			return wrong("has a scheme", allowed)
+		}
+		if notHostPort(c.Endpoint, true) == "" {
+			return wrong("is an address", allowed)
 		}
 		if info, err := os.Stat(c.Endpoint); err == nil && info.IsDir() {
 			return wrong("is a folder", allowed)
