@@ -1,5 +1,6 @@
 // Package ops is the small listener every service has beside its own ports:
-// /livez, /readyz, /metrics and, by choice, pprof under /debug/pprof/.
+// /livez, /readyz, /metrics, what a service adds, and, by choice, pprof under
+// /debug/pprof/.
 //
 // It stands in for go-zero's DevServer, whose probes a consumer-only process can
 // never satisfy and whose taken port is only logged. Nothing served here makes a
@@ -104,6 +105,10 @@ func (s *Server) Registry() *prometheus.Registry { return s.registry }
 // a time. The error's text is shown to whoever asks, so it must hold no secret. It
 // panics on a name that is taken.
 func (s *Server) Ready(name string, check func(context.Context) error) { s.ready.add(name, check) }
+
+// Handle adds what a service shows of itself, under a pattern of http.ServeMux. It
+// panics on a pattern that is taken. Whoever reaches the port can read it.
+func (s *Server) Handle(pattern string, handler http.Handler) { s.mux.Handle(pattern, handler) }
 
 // Drain makes /readyz answer 503 from now on, so that no new work is sent here,
 // while /livez stays 200. It is the first step of a stop.

@@ -74,6 +74,21 @@ func MustReady(t *testing.T, url string) (int, readyz) {
 	return status, got
 }
 
+func TestHandle(t *testing.T) {
+	s := ops.New(ops.Config{Addr: "127.0.0.1:0"})
+	s.Handle("GET /before", http.RedirectHandler("/livez", http.StatusFound))
+	url := MustServe(t, s)
+	s.Handle("GET /after", http.RedirectHandler("/livez", http.StatusFound))
+	for _, path := range []string{"/before", "/after"} {
+		if status, body := MustGet(t, url+path); status != http.StatusOK || body != "ok\n" {
+			t.Errorf("%s answers %d %q", path, status, body)
+		}
+	}
+	if status, _ := MustGet(t, url+"/neither"); status != http.StatusNotFound {
+		t.Errorf("what nobody added answers %d", status)
+	}
+}
+
 func TestLive(t *testing.T) {
 	s := ops.New(ops.Config{Addr: "127.0.0.1:0"})
 	s.Ready("never", func(context.Context) error { return errors.New("no") })
