@@ -18,6 +18,7 @@ import (
 	"github.com/zeromicro/go-zero/rest/router"
 
 	"github.com/linktrail/linktrail/apps/url-api/internal/config"
+	"github.com/linktrail/linktrail/apps/url-api/internal/console"
 	"github.com/linktrail/linktrail/apps/url-api/internal/handler"
 	"github.com/linktrail/linktrail/apps/url-api/internal/middleware"
 	"github.com/linktrail/linktrail/apps/url-api/internal/svc"
@@ -57,20 +58,26 @@ func newAPI(c config.Config, svcCtx *svc.ServiceContext, trusted func(netip.Addr
 func newHandler(c config.Config, svcCtx *svc.ServiceContext, trusted func(netip.Addr) bool) (http.Handler, error) {
 	routes := router.NewRouter()
 	// Its span has one name for all addresses; go-zero's own would have the caller's path.
-	routes.SetNotFoundHandler(gozero.TraceHandler(c.Name, "not found")(http.HandlerFunc(middleware.NotFound)))
+	notFound := gozero.TraceHandler(c.Name, "not found")(http.HandlerFunc(middleware.NotFound))
+	routes.SetNotFoundHandler(notFound)
 	server, err := rest.NewServer(c.RestConf, rest.WithRouter(routes))
 	if err != nil {
 		return nil, err
 	}
 	handler.RegisterHandlers(server, svcCtx)
 	server.AddRoute(rest.Route{Method: http.MethodGet, Path: "/openapi.json", Handler: handler.OpenAPIHandler()})
+	page, err := console.Routes(c.Console)
+	if err != nil {
+		return nil, err
+	}
+	server.AddRoutes(page)
 	bound, err := rest.NewServerless(server)
 	if err != nil {
 		return nil, err
 	}
 	// What go-zero must not see comes off first.
-	return middleware.StripTraceContext(trusted, middleware.HideAuthorization(
-		middleware.QuietPolls(middleware.Problems(http.HandlerFunc(bound.Serve))))), nil
+	return middleware.StripTraceContext(trusted, middleware.HideAuthorization(middleware.QuietPolls(
+		middleware.Problems(middleware.OneAddress(notFound, middleware.Plain(http.HandlerFunc(bound.Serve))))))), nil
 }
 
 // serve answers what comes in on ln until shutdown, and then returns nil.

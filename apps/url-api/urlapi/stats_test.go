@@ -47,6 +47,7 @@ type clickPage struct {
 		Time     string  `json:"time"`
 		TraceID  string  `json:"trace_id"`
 		SpanID   string  `json:"span_id"`
+		Sampled  bool    `json:"sampled"`
 		TraceURL *string `json:"trace_url"`
 		Country  string  `json:"country"`
 		Browser  string  `json:"browser"`
@@ -151,6 +152,8 @@ func testLatest(t *testing.T, s *server) {
 			ids = append(ids, c.ID)
 			want := "http://jaeger.example/trace/" + c.TraceID
 			switch unsampled := c.TraceID == "00000000000000000000000000000001"; {
+			case unsampled == c.Sampled:
+				t.Errorf("sampled of trace %s = %v", c.TraceID, c.Sampled)
 			case unsampled && c.TraceURL != nil:
 				t.Errorf("trace_url of a click that was not sampled = %q", *c.TraceURL)
 			case !unsampled && (c.TraceURL == nil || *c.TraceURL != want):

@@ -14,6 +14,7 @@ import (
 	"github.com/zeromicro/go-zero/rest"
 	"github.com/zeromicro/go-zero/zrpc"
 
+	"github.com/linktrail/linktrail/apps/url-api/internal/console"
 	"github.com/linktrail/linktrail/apps/url-api/internal/door"
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/linkcache"
@@ -38,12 +39,17 @@ type Config struct {
 	// TrustedProxies are addresses and networks whose headers are believed: traceparent at both doors, the caller's
 	// address and country at the front door. Empty is loopback; the single word none is nobody.
 	TrustedProxies []string `json:",optional"`
+	// FollowSampled has the sampled flag of a trusted proxy's traceparent decide whether its trace is recorded here, at
+	// both doors. Otherwise the ratio of Telemetry.Sampler decides, by the trace's id.
+	FollowSampled bool `json:",default=true"`
 	// CountryHeader names the header in which a trusted proxy tells the visitor's country.
 	CountryHeader string `json:",optional"`
 	// CountryDB is an MMDB file that tells countries of addresses.
 	CountryDB string `json:",optional"`
 	// Door is the front door.
 	Door door.Config
+	// Console is the page at / of the API's address.
+	Console console.Config
 	// Store is where links and keys are kept.
 	Store store.Config
 	// Redis is the cache that replicas share; without Addrs there is none.
@@ -54,6 +60,9 @@ type Config struct {
 	ClickStream clickstream.Config
 	// Analytics is how analytics-rpc is reached.
 	Analytics zrpc.RpcClientConf
+	// TelemetryOverlay is a folder whose telemetry.yaml and headers.yaml win over the Telemetry block and are followed
+	// while the service runs; empty is none. See docs/tracing.md.
+	TelemetryOverlay string `json:",optional"`
 	// Ops is the listener for probes and metrics.
 	Ops ops.Config
 	// Drain is how long requests in flight and clicks not yet sent may take once the service stops.

@@ -68,6 +68,7 @@ func shownClick(svcCtx *svc.ServiceContext, c *pb.Click) types.Click {
 		Time:      timeText(c.GetTime().AsTime()),
 		TraceID:   c.GetTraceId(),
 		SpanID:    c.GetSpanId(),
+		Sampled:   c.GetSampled(),
 		Referrer:  c.GetReferrer(),
 		Country:   c.GetCountry(),
 		Browser:   c.GetBrowser(),

@@ -14,6 +14,7 @@ type Click struct {
 	Time      string  `json:"time,example=2026-10-05T09:14:02.125Z"`                                           // When the request came, RFC 3339.
 	TraceID   string  `json:"trace_id,example=4bf92f3577b34da6a3ce929d0e0e4736"`                               // The trace of the click, 32 hex digits.
 	SpanID    string  `json:"span_id,example=00f067aa0ba902b7"`                                                // The redirect's server span, 16 hex digits.
+	Sampled   bool    `json:"sampled,example=true"`                                                            // Whether its spans were recorded; of a trace that was not sampled there are none.
 	TraceURL  *string `json:"trace_url,example=http://localhost:16686/trace/4bf92f3577b34da6a3ce929d0e0e4736"` // Where to see the trace; null when it was not sampled or no viewer is configured.
 	Referrer  string  `json:"referrer,example=https://go.dev/"`                                                // Where the visitor came from, without query.
 	Country   string  `json:"country,example=DE"`                                                              // ISO 3166-1 alpha-2, or empty.
