@@ -56,11 +56,12 @@ type service struct {
 }
 
 func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error) {
-	if s.telemetry, err = telemetry.Start(traces); err != nil {
+	if s.telemetry, err = telemetry.Start(traces, telemetry.WithOverlay(s.config.TelemetryOverlay)); err != nil {
 		return err
 	}
 	s.ops = ops.New(s.config.Ops)
 	s.telemetry.Register(s.ops.Registry())
+	s.ops.Handle("GET /telemetry", s.telemetry.StatusHandler())
 	if err := s.ops.Listen(); err != nil {
 		return err
 	}

@@ -59,11 +59,12 @@ type service struct {
 }
 
 func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error) {
-	if s.telemetry, err = telemetry.Start(traces); err != nil {
+	if s.telemetry, err = telemetry.Start(traces, telemetry.WithOverlay(s.config.TelemetryOverlay)); err != nil {
 		return err
 	}
 	s.ops = ops.New(s.config.Ops)
 	s.telemetry.Register(s.ops.Registry())
+	s.ops.Handle("GET /telemetry", s.telemetry.StatusHandler())
 	if s.store, err = store.Open(ctx, s.config.Store); err != nil {
 		return err
 	}

@@ -25,11 +25,16 @@ import (
 // wire makes all parts. Telemetry comes first, so that everything else finds its provider.
 func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error) {
 	c := s.config
-	if s.telemetry, err = telemetry.Start(traces); err != nil {
+	options := []telemetry.Option{telemetry.WithOverlay(c.TelemetryOverlay)}
+	if !c.FollowSampled {
+		options = append(options, telemetry.IgnoreRemoteFlags())
+	}
+	if s.telemetry, err = telemetry.Start(traces, options...); err != nil {
 		return err
 	}
 	s.ops = ops.New(c.Ops)
 	s.telemetry.Register(s.ops.Registry())
+	s.ops.Handle("GET /telemetry", s.telemetry.StatusHandler())
 	if s.store, err = store.Open(ctx, c.Store); err != nil {
 		return err
 	}

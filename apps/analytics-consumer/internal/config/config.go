@@ -21,6 +21,9 @@ type Config struct {
 	Store store.Config
 	// ClickStream is where clicks come from.
 	ClickStream clickstream.Config
+	// TelemetryOverlay is a folder whose telemetry.yaml and headers.yaml win over the Telemetry block and are followed
+	// while the service runs; empty is none. See docs/tracing.md.
+	TelemetryOverlay string `json:",optional"`
 	// Ops is the listener for probes and metrics.
 	Ops ops.Config
 	// Drain is how long the batch in hand may take once the service stops; afterwards spans have EndTime.

@@ -19,6 +19,9 @@ type Config struct {
 	zrpc.RpcServerConf
 	// Store is where links and clicks are kept.
 	Store store.Config
+	// TelemetryOverlay is a folder whose telemetry.yaml and headers.yaml win over the Telemetry block and are followed
+	// while the service runs; empty is none. See docs/tracing.md.
+	TelemetryOverlay string `json:",optional"`
 	// Ops is the listener for probes and metrics.
 	Ops ops.Config
 	// Drain is how long calls in flight may take once the service stops.

@@ -96,6 +96,8 @@ func (p *plan) config(service string, o Options) (map[string]any, error) {
 		"Store":     map[string]any{"DSN": p.dsn},
 		"Telemetry": traces,
 		"Drain":     drain.String(),
+
+		"TelemetryOverlay": OverlayDir(o.Data),
 	}
 	stream := map[string]any{"Driver": o.Driver, "Brokers": p.brokers}
 	switch service {
@@ -112,6 +114,7 @@ func (p *plan) config(service string, o Options) (map[string]any, error) {
 		c["Middlewares"] = map[string]any{"Log": false}
 		c["PublicURL"], c["OwnHosts"] = p.publicURL(o), p.ownHosts()
 		c["Door"] = map[string]any{"Addr": p.addrs[doorPort]}
+		c["Console"] = map[string]any{"Enabled": true}
 		c["Redis"], c["ClickStream"] = p.redis, stream
 		c["Analytics"] = map[string]any{"Endpoints": []string{p.addrs[rpcPort]}, "NonBlock": true}
 		c["Ops"] = map[string]any{"Addr": p.addrs[urlAPIOpsPort]}
@@ -129,6 +132,19 @@ func (p *plan) config(service string, o Options) (map[string]any, error) {
 		c["Ops"] = map[string]any{"Addr": p.addrs[consumerOpsPort]}
 	}
 	return merge(c, o.Services[service]), nil
+}
+
+// console is the address of the console with the key in it, for a browser; empty where the user's YAML has it off. The key
+// is in the fragment, which no browser sends.
+func (p *plan) console(o Options, key string) string {
+	block, err := p.config(URLAPI, o)
+	if err != nil {
+		return ""
+	}
+	if page, ok := block["Console"].(map[string]any); !ok || page["Enabled"] != true {
+		return ""
+	}
+	return p.apiURL() + "/#key=" + key
 }
 
 // telemetry is a service's Telemetry block.

@@ -4,6 +4,7 @@
 //	linktrail.db   links, clicks and keys (SQLite)
 //	kafka/         the click stream
 //	traces/        spans, where no collector is given
+//	telemetry/     the overlay that says where spans go while the services run; it is people's and scripts' to write
 //	etc/           the services' configuration, written at each start
 //	log/           the services' logs, capped
 //	api_key        the local API key
@@ -154,7 +155,7 @@ func (s *supervisor) start(ctx context.Context) (err error) {
 }
 
 func (s *supervisor) makeFolders() error {
-	folders := []string{filepath.Join(s.o.Data, "etc"), filepath.Join(s.o.Data, "log")}
+	folders := []string{filepath.Join(s.o.Data, "etc"), filepath.Join(s.o.Data, "log"), OverlayDir(s.o.Data)}
 	if s.o.Kafka == "" {
 		folders = append(folders, s.kafkaDir())
 	}
