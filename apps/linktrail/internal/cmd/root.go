@@ -133,6 +133,7 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	completes(root, "output", "table", "json", "yaml")
 	root.AddCommand(a.upCommand(), a.serviceCommand(), a.linksCommand(), a.statsCommand(), a.traceCommand(),
+		a.doctorCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
 	argumentsAreNoFiles(root)
 	return root
