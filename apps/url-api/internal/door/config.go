@@ -26,6 +26,11 @@ type Config struct {
 	// MaxLookups is the most requests that wait for a link which the process does not know; more are answered 503 at
 	// once, so that a store which has become slow does not hold all. Links that the process knows are always answered.
 	MaxLookups int `json:",default=2048,range=[1:1000000]"`
+	// MaxUnknownLookups is the part of MaxLookups that codes may have of which the process has never seen that there is a
+	// link; 0 is half.
+	MaxUnknownLookups int `json:",default=0,range=[0:1000000]"`
+	// Shed says when requests are refused because the machine has more to do than it can.
+	Shed Shed
 	// ReadTimeout is how long a request may take to arrive, WriteTimeout how long its answer to leave, and IdleTimeout
 	// how long a connection is kept for the next request. It should exceed that of the proxy in front.
 	ReadTimeout  time.Duration `json:",default=5s"`
@@ -76,6 +81,8 @@ func (c Config) check() (Config, error) {
 	orDefault(&c.MaxConns, 65536)
 	orDefault(&c.MaxHeaderBytes, 16<<10)
 	orDefault(&c.MaxLookups, 2048)
+	orDefault(&c.MaxUnknownLookups, max(1, c.MaxLookups/2))
+	orDefault(&c.Shed.Queue, 256)
 	orDefault(&c.ReadTimeout, 5*time.Second)
 	orDefault(&c.WriteTimeout, 10*time.Second)
 	orDefault(&c.IdleTimeout, 90*time.Second)

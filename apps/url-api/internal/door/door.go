@@ -2,10 +2,12 @@
 // promises that
 //
 //   - a link which the process knows is answered whatever else is away, and nothing waits for Kafka or for statistics;
+//   - when more requests come than the machine can bear, or than may wait for the store, some are answered 503 with
+//     Retry-After at once, look-ups before links that the process holds, and the others as fast as ever;
 //   - exactly the redirects answered to a GET that is no prefetch become clicks, handed over before the answer leaves;
 //   - what proxies say of the caller is believed of trusted ones only, and the caller's whole address is written nowhere;
-//   - every request has a server span, `GET /{code}`, and every response a traceparent; a caller that is not trusted can
-//     neither choose the trace nor have it sampled: its trace is linked to;
+//   - every request that is not shed has a server span, `GET /{code}`, and every response a traceparent; a caller that is
+//     not trusted can neither choose the trace nor have it sampled: its trace is linked to;
 //   - paths, codes and whatever else a caller chooses never become names of spans or labels of metrics.
 //
 // HTTP/1.1, over TLS by configuration; HTTP/2 and 3 are the ingress's.
@@ -21,6 +23,7 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"github.com/zeromicro/go-zero/core/logx"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -32,20 +35,23 @@ const maxBody = 4 << 10
 
 // Door is the front door. Make it with New.
 type Door struct {
-	config  Config
-	deps    Deps
-	proxies proxies
-	now     func() time.Time
-	tracer  trace.Tracer
-	metrics *metrics
-	pages   pages
-	tls     *tls.Config // nil is HTTP
+	config     Config
+	deps       Deps
+	proxies    proxies
+	now        func() time.Time
+	tracer     trace.Tracer
+	metrics    *metrics
+	pages      pages
+	shedAnswer shedAnswer
+	tls        *tls.Config // nil is HTTP
 	// serverKind is made once: it is an allocation that every request would make.
 	serverKind []trace.SpanStartOption
 	server     *fasthttp.Server
 
 	inFlight atomic.Int64
-	lookups  atomic.Int64
+	lookups  atomic.Int64 // all that wait
+	unknown  atomic.Int64 // of them those for codes not known to have a link
+	overload overload
 	conns    atomic.Int64 // open ones, and those that are being refused
 	aheads   sync.Pool    // of *ahead
 
@@ -82,6 +88,8 @@ func New(cfg Config, deps Deps) (*Door, error) {
 	d.serverKind = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
 	d.metrics = newMetrics(d)
 	d.pages = newPages()
+	d.shedAnswer = newShedAnswer(d.pages)
+	d.overload.config = cfg.Shed
 	d.server = &fasthttp.Server{
 		Handler:                      d.serve,
 		ErrorHandler:                 d.refuse,
@@ -124,6 +132,17 @@ func (d *Door) Serve(ln net.Listener) error {
 	d.ln = ln
 	d.mu.Unlock()
 
+	if d.config.Shed.Target > 0 {
+		ctx, cancel := context.WithCancel(context.Background())
+		var watch sync.WaitGroup
+		watch.Go(func() {
+			if err := d.overload.watch(ctx); err != nil {
+				logx.Errorf("the front door cannot tell whether it is overloaded: %v", err)
+			}
+		})
+		defer watch.Wait()
+		defer cancel()
+	}
 	err := d.server.Serve(ln)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -172,7 +172,7 @@ func TestErrors(t *testing.T) {
 		go func() { waiting <- h.ask("GET", "/moved") }()
 		eventually(t, "one waits", func() bool { return h.store.reads.Load() == 2 })
 		a := h.ask("GET", "/keep307")
-		if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") != "1" || h.metric("linktrail_redirects_shed_total", "") != 1 {
+		if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") != "1" || h.metric("linktrail_redirects_shed_total", "lookups") != 1 {
 			t.Errorf("%d, Retry-After %q", a.StatusCode, a.Header.Get("Retry-After"))
 		}
 		if a := h.ask("GET", "/found"); a.StatusCode != http.StatusFound {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/link"
-	"github.com/linktrail/linktrail/internal/linkcache"
 )
 
 // request is what is known of one request while it is answered.
@@ -29,6 +28,7 @@ type request struct {
 	path    string // lies in fasthttp's buffer: copy what outlives the handler
 	route   route
 	fault   fault
+	shed    bool // answered by turnAway
 	peer    netip.Addr
 	trusted bool
 	client  netip.Addr
@@ -41,12 +41,18 @@ type request struct {
 // serve is fasthttp's handler.
 func (d *Door) serve(rc *fasthttp.RequestCtx) {
 	d.inFlight.Add(1)
+	d.overload.requests.Add(1)
 	r := request{door: d, rc: rc, began: d.now(), method: methodOf(&rc.Request.Header), peer: peer(rc)}
 	defer r.finish()
 	r.trusted = d.proxies.trust(r.peer)
 	r.path = text(rc.URI().PathOriginal())
 	if r.fault = r.check(); r.fault.status == 0 && (r.method == http.MethodGet || r.method == http.MethodHead) {
 		r.find()
+	}
+	if d.overload.refuses() && r.sheddable() {
+		r.shed = true
+		r.turnAway()
+		return
 	}
 	r.begin(spanName(r.method, r.route))
 	r.answer()
@@ -90,6 +96,9 @@ func (r *request) finish() {
 	defer r.door.inFlight.Add(-1)
 	if p := recover(); p != nil {
 		r.panicked(p)
+	}
+	if r.shed {
+		return
 	}
 	status := r.rc.Response.StatusCode()
 	if r.span != nil {
@@ -179,21 +188,6 @@ func (r *request) follow() {
 	default:
 		r.redirect(l)
 	}
-}
-
-// lookup asks for a link that the process does not know, unless too many wait for theirs already.
-func (r *request) lookup(code string) (linkcache.Entry, error) {
-	waiting := r.door.lookups.Add(1)
-	defer r.door.lookups.Add(-1)
-	if waiting > int64(r.door.config.MaxLookups) {
-		r.door.metrics.shed.Inc()
-		return linkcache.Entry{}, &link.Error{Kind: link.KindUnavailable, Message: "too many requests at once, please try again"}
-	}
-	l, err := r.door.deps.Links.Lookup(r.ctx, code)
-	if link.KindOf(err) == link.KindNotFound {
-		return linkcache.Entry{}, nil
-	}
-	return linkcache.Entry{Link: l, Found: true}, err
 }
 
 // redirect sends the caller to the link's target. The click is handed over first: it exists exactly when the redirect is
