@@ -42,6 +42,11 @@ testenv: bin/testenv ## start the servers for tests and keep them up; eval "$(go
 bin/testenv:
 	@go build -o $@ ./hack/testenv/cmd
 
+.PHONY: bench
+bench: build ## measure redirects beside bare servers, write docs/performance.md (ARGS=-help for more)
+	@go build -o bin/bench ./hack/bench
+	@exec bin/bench $(ARGS)
+
 .PHONY: generate
 generate: ## make the generated code afresh from url.api and analytics.proto
 	@hack/tools/generate

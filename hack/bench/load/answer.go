@@ -16,8 +16,9 @@ type answer struct {
 
 var (
 	endOfHead = []byte("\r\n\r\n")
+	endOfLine = []byte("\r\n")
 
-	errNotHTTP = errors.New("not an HTTP/1.1 response with a Content-Length")
+	errNotHTTP = errors.New("not an HTTP/1.1 response with a length")
 )
 
 // parse reads the response at the beginning of in. It is not complete yet when ok is false.
@@ -32,7 +33,7 @@ func parse(in []byte) (a answer, ok bool, err error) {
 	if a.status, err = strconv.Atoi(string(in[9:12])); err != nil {
 		return a, false, errNotHTTP
 	}
-	length := 0
+	length, chunked := 0, false
 	known := a.status == 204 || a.status == 304
 	for rest := in[12 : end+2]; ; {
 		eol := bytes.IndexByte(rest, '\n')
@@ -54,13 +55,44 @@ func parse(in []byte) (a answer, ok bool, err error) {
 			} else if value, is := header(rest, "connection: "); is {
 				a.last = bytes.EqualFold(value, []byte("close"))
 			}
+		case 't':
+			if value, is := header(rest, "transfer-encoding: "); is {
+				chunked = string(value) == "chunked"
+			}
 		}
+	}
+	body := end + len(endOfHead)
+	if chunked {
+		length, ok, err = chunks(in[body:])
+		a.length = body + length
+		return a, ok, err
 	}
 	if !known {
 		return a, false, errNotHTTP
 	}
-	a.length = end + len(endOfHead) + length
+	a.length = body + length
 	return a, len(in) >= a.length, nil
+}
+
+// chunks returns the length of a body that comes in chunks, without trailers; ok is false when it is not complete.
+func chunks(in []byte) (length int, ok bool, err error) {
+	for {
+		eol := bytes.Index(in[length:], endOfLine)
+		if eol < 0 {
+			return 0, false, nil
+		}
+		size, err := strconv.ParseUint(string(in[length:length+eol]), 16, 31)
+		if err != nil {
+			return 0, false, errNotHTTP
+		}
+		length += eol + len(endOfLine) + int(size) + len(endOfLine)
+		if length > len(in) {
+			return 0, false, nil
+		}
+		if size == 0 {
+			return length, true, nil
+		}
+	}
 }
 
 // header returns the value of the header whose line begins line, when its name and colon are name, which is in small

@@ -81,6 +81,19 @@ func TestRun(t *testing.T) {
 		}
 	})
 
+	t.Run("OK an answer in chunks", func(t *testing.T) {
+		addr := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			for range 3 {
+				fmt.Fprint(w, strings.Repeat("x", 5000))
+				_ = http.NewResponseController(w).Flush()
+			}
+		})
+		r := MustRun(t, load.Plan{Addr: addr, Requests: []load.Request{{Send: load.Get("s.example", "/")}}, Connections: 2, Count: 20, Duration: time.Minute})
+		if err := r.Check(); err != nil || r.Right != 20 {
+			t.Errorf("right %d: %v", r.Right, err)
+		}
+	})
+
 	t.Run("OK an answer with a body in pieces, and a connection that ends", func(t *testing.T) {
 		addr := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "20000")

@@ -1,0 +1,178 @@
+//go:build linux
+
+// Command bench measures what a redirect costs: url-api as it is shipped, beside bare handlers on net/http and fasthttp
+// and beside nginx, with a real Kafka, Redis and PostgreSQL; and then the other ways that a request can take. It prints
+// two tables and writes them into docs/performance.md, which tells how to read them.
+//
+// Run it by `make bench` from the repository's root. It needs Linux, and nginx unless -nginx=false.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/linktrail/linktrail/hack/bench/bare"
+	"github.com/linktrail/linktrail/hack/bench/sink"
+)
+
+// options are the flags.
+type options struct {
+	rounds      int
+	seconds     float64
+	connections int
+	only        string
+	nginx       bool
+	binary      string
+	write       string
+}
+
+func (o options) duration() time.Duration { return time.Duration(o.seconds * float64(time.Second)) }
+
+// wants reports whether a row is to be measured.
+func (o options) wants(name string) bool {
+	if strings.HasPrefix(name, "nginx") && !o.nginx {
+		return false
+	}
+	if o.only == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(o.only, ",") {
+		if strings.Contains(name, strings.TrimSpace(part)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (o options) check() error {
+	switch {
+	case o.rounds < 1 || o.rounds > 100:
+		return fmt.Errorf("-rounds: %d is not 1 to 100", o.rounds)
+	case o.seconds < 0.1 || o.seconds > 300:
+		return fmt.Errorf("-seconds: %v is not 0.1 to 300", o.seconds)
+	case o.connections < 1 || o.connections > 10000:
+		return fmt.Errorf("-connections: %d is not 1 to 10000", o.connections)
+	}
+	if _, err := exec.LookPath("nginx"); o.nginx && err != nil {
+		return errors.New("nginx is not installed: on Debian `apt-get install nginx-light`; or leave its rows out with -nginx=false")
+	}
+	if _, err := os.Stat(o.binary); err != nil {
+		return fmt.Errorf("-binary: %w: `make build` makes it", err)
+	}
+	return nil
+}
+
+func main() {
+	var err error
+	if len(os.Args) > 2 && os.Args[1] == "serve" {
+		err = serve(os.Args[2], os.Args[3:])
+	} else {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, os.Args[1:])
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errVoid):
+		fmt.Fprintf(os.Stderr, "\nbench: THIS RUN IS VOID, nothing was written\nbench: %v\n", err)
+		os.Exit(3)
+	default:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.rounds, "rounds", 5, "how often each server is measured; the medians count")
+	flags.Float64Var(&o.seconds, "seconds", 4, "how long one measurement takes")
+	flags.IntVar(&o.connections, "connections", 32, "how many connections are open at once")
+	flags.StringVar(&o.only, "only", "", "measure rows alone whose name has one of these words, separated by commas; writes nothing")
+	flags.BoolVar(&o.nginx, "nginx", true, "measure nginx, which must be installed")
+	flags.StringVar(&o.binary, "binary", "bin/linktrail", "the linktrail to measure")
+	flags.StringVar(&o.write, "write", "docs/performance.md", "the document whose tables are written; empty for none")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	s, err := newSystem(ctx, o)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err != nil {
+		return err
+	}
+	t, err := s.compare(ctx, o)
+	if err != nil {
+		return err
+	}
+	paths, err := s.walk(ctx, o)
+	if err != nil {
+		return err
+	}
+	if !o.nginx {
+		fmt.Fprintln(os.Stderr, "bench: nginx was left out")
+	}
+	all := parts(facts(ctx, s, o), o, t, paths)
+	for _, p := range all {
+		fmt.Printf("\n%s", p.text)
+	}
+	if o.write == "" || o.only != "" {
+		return nil
+	}
+	return write(o.write, all)
+}
+
+// serve is what this program runs as the servers beside url-api.
+func serve(name string, args []string) error {
+	flags := flag.NewFlagSet("serve "+name, flag.ContinueOnError)
+	addr := flags.String("addr", "", "where to listen")
+	file := flags.String("targets", "", "a file of codes and URLs")
+	counts := flags.String("counts", "", "where the sink tells how many spans have come")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return err
+	}
+	if name == "sink" {
+		told, err := net.Listen("tcp", *counts)
+		if err != nil {
+			return err
+		}
+		return sink.Serve(l, told)
+	}
+	targets, err := readTargets(*file)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "net-http":
+		return bare.ServeNetHTTP(l, targets)
+	case "fasthttp":
+		return bare.ServeFastHTTP(l, targets)
+	}
+	return fmt.Errorf("%q is none of net-http, fasthttp and sink", name)
+}
+
+func readTargets(file string) (bare.Targets, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return bare.Read(io.LimitReader(f, 64<<20))
+}

@@ -1,0 +1,166 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// ratios of a figure to that of another subject, round by round.
+func ratios(ours, theirs []sample, figure func(sample) float64) []float64 {
+	var list []float64
+	for i := range min(len(ours), len(theirs)) {
+		list = append(list, figure(ours[i])/figure(theirs[i]))
+	}
+	return list
+}
+
+func cpuTime(s sample) float64 { return micros(s.cpu) }
+
+// spread shows a median with the least and the most.
+func spread(list []float64) string {
+	if len(list) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(list), slices.Min(list), slices.Max(list))
+}
+
+// table writes the rows of the first table.
+func (t *redirects) table() string {
+	var b strings.Builder
+	base := t.row(bareNetHTTP)
+	fmt.Fprintf(&b, "| server | requests/s | to net/http | CPU a request, µs | to net/http | p50, ms | p99, ms | CPU then, µs |\n")
+	fmt.Fprintf(&b, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, r := range t.rows {
+		perSec, cpu := "–", "–"
+		if base != nil {
+			perSec, cpu = spread(ratios(r.flat, base.flat, perSecond)), spread(ratios(r.flat, base.flat, cpuTime))
+		}
+		fmt.Fprintf(&b, "| %s | %.0f | %s | %.1f | %s |", r.name, median(pick(r.flat, perSecond)), perSec, median(pick(r.flat, cpuTime)), cpu)
+		if len(r.half) == 0 {
+			fmt.Fprintf(&b, " – | – | – |\n")
+			continue
+		}
+		fmt.Fprintf(&b, " %.2f | %.2f | %.1f |\n", millis(median(pick(r.half, func(s sample) time.Duration { return s.p50 }))),
+			millis(median(pick(r.half, func(s sample) time.Duration { return s.p99 }))), median(pick(r.half, cpuTime)))
+	}
+	return b.String()
+}
+
+// bars says how linktrail stands against what is asked of it.
+func (t *redirects) bars() string {
+	base, one, all := t.row(bareNetHTTP), t.row(sampledOne), t.row(sampledAll)
+	if base == nil || one == nil || all == nil {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "| asked for | is | |\n| --- | ---: | --- |\n")
+	bar := func(what string, is float64, kept bool) {
+		word := "kept"
+		if !kept {
+			word = "**missed**"
+		}
+		fmt.Fprintf(&b, "| %s | %.2f | %s |\n", what, is, word)
+	}
+	speed := median(ratios(one.flat, base.flat, perSecond))
+	bar("1 % sampled: at least 1.0 of bare net/http's requests a second", speed, speed >= 1)
+	cpu := median(ratios(one.flat, base.flat, cpuTime))
+	bar("1 % sampled: at most 1.0 of its CPU time a request", cpu, cpu <= 1)
+	full := median(ratios(all.flat, one.flat, perSecond))
+	bar("100 % sampled: at least 0.8 of 1 % sampled's requests a second", full, full >= 0.8)
+	return b.String()
+}
+
+// spans says what became of the spans.
+func (t *redirects) spans() string {
+	var b strings.Builder
+	for _, name := range []string{sampledOne, sampledAll} {
+		r := t.row(name)
+		if r == nil {
+			continue
+		}
+		exported, lost := 0, 0
+		for _, s := range r.flat {
+			exported, lost = exported+s.exported, lost+s.lost
+		}
+		fmt.Fprintf(&b, "%s, flat out: %d spans exported, %d dropped because the queue was full.\n", name, exported, lost)
+	}
+	return b.String()
+}
+
+// pathTable writes the rows of the second table.
+func pathTable(paths []path) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| request | requests/s | p50, ms | p99, ms | CPU of url-api, µs | CPU of analytics-rpc, µs | 503/s |\n")
+	fmt.Fprintf(&b, "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, p := range paths {
+		analyst := "–"
+		if p.name == pathStats {
+			analyst = fmt.Sprintf("%.0f", micros(median(p.analyst)))
+		}
+		fmt.Fprintf(&b, "| %s | %.0f | %.2f | %.2f | %.0f | %s | %.0f |\n", p.name, median(pick(p.samples, perSecond)),
+			millis(median(pick(p.samples, func(s sample) time.Duration { return s.p50 }))),
+			millis(median(pick(p.samples, func(s sample) time.Duration { return s.p99 }))),
+			median(pick(p.samples, cpuTime)), analyst, median(pick(p.samples, func(s sample) float64 { return s.refused })))
+	}
+	return b.String()
+}
+
+func factTable(facts []fact) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| | |\n| --- | --- |\n")
+	for _, f := range facts {
+		fmt.Fprintf(&b, "| %s | %s |\n", f.what, f.is)
+	}
+	return b.String()
+}
+
+// part is what stands in the document between the lines <!-- bench:NAME --> and <!-- /bench:NAME -->.
+type part struct{ name, text string }
+
+// parts are all that was measured.
+func parts(facts []fact, o options, t *redirects, paths []path) []part {
+	var list []part
+	if t != nil && len(t.rows) > 0 {
+		var generator []float64
+		for _, r := range t.rows {
+			generator = append(generator, pick(r.flat, func(s sample) float64 { return micros(s.generator) })...)
+		}
+		text := fmt.Sprintf("%d rounds of %v a server, %d connections. Latencies and \"CPU then\" are those at %.0f requests a second. The load generator itself used %.1f µs a request.\n\n",
+			o.rounds, o.duration(), o.connections, t.rate, median(generator))
+		list = append(list, part{"redirects", text + t.table() + "\n" + t.spans()})
+		if bars := t.bars(); bars != "" {
+			list = append(list, part{"bars", bars})
+		}
+	}
+	if len(paths) > 0 {
+		list = append(list, part{"paths", pathTable(paths)})
+	}
+	return append(list, part{"machine", factTable(facts)})
+}
+
+// write puts all parts into a document that has their marks.
+func write(file string, parts []part) error {
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	doc := string(old)
+	for _, p := range parts {
+		begin, end := "<!-- bench:"+p.name+" -->\n", "<!-- /bench:"+p.name+" -->"
+		head, rest, ok := strings.Cut(doc, begin)
+		_, foot, ended := strings.Cut(rest, end)
+		if !ok || !ended {
+			return fmt.Errorf("%s has no lines %s and %s", file, strings.TrimSpace(begin), end)
+		}
+		doc = head + begin + "\n" + p.text + "\n" + end + foot
+	}
+	return os.WriteFile(file, []byte(doc), 0o644) //nolint:gosec // a document of the repository
+}
