@@ -36,7 +36,7 @@ export class Clicks {
     clearTimeout(this.#announcer);
     byId("clicks-rows").replaceChildren();
     byId("clicks-news").textContent = "";
-    byId("clicks-columns").hidden = true;
+    byId("clicks-panel").hidden = true;
     notice(byId("clicks-notice"), "");
     showPause(false);
   }
@@ -72,7 +72,7 @@ export class Clicks {
         if (!this.#rows.has(id)) row.remove();
       }
       place(byId("clicks-rows"), [...this.#rows.values()]);
-      byId("clicks-columns").hidden = false;
+      byId("clicks-panel").hidden = false;
       if (!this.#first) {
         this.#announce(came.length);
         this.#handlers.came(came);

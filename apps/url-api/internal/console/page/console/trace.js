@@ -36,7 +36,9 @@ export class TraceDialog {
     const state = make("p", { class: "progress", role: "status" });
     this.#waterfall = new Waterfall();
     byId("trace-title").textContent = `A click on /${click.code}`;
-    byId("trace-body").replaceChildren(facts(click), state, this.#waterfall.element);
+    byId("trace-subtitle").replaceChildren(make("time", { datetime: click.time, text: fullTime(click.time) }), ` · ${visitor(click)}`,
+      click.bot ? make("span", { class: "badge", text: "bot" }) : "");
+    byId("trace-body").replaceChildren(make("div", { class: "standing" }, state, names(click)), this.#waterfall.element, facts(click));
     this.#dialog.showModal();
     byId("trace-title").focus();
     if (click.sampled === false) {
@@ -109,19 +111,16 @@ function say(place, state, text, again = null) {
   place.replaceChildren(make("span", { text }), again ? make("button", { type: "button", class: "quiet", text: "Look again", onclick: again }) : "");
 }
 
+// names are the trace's id and where else it can be seen.
+function names(click) {
+  return make("p", { class: "names" }, make("span", { class: "unseen", text: "trace" }), make("code", { text: click.trace_id }),
+    copyButton(click.trace_id, "the trace id"), click.trace_url ? outward(click.trace_url, "Open in Jaeger", { class: "quiet" }) : "");
+}
+
 function facts(click) {
-  const shown = [
-    ["when", make("time", { datetime: click.time, text: fullTime(click.time) })],
-    ["visitor", `${visitor(click)}${click.bot ? " (bot)" : ""}`],
-    ["came from", click.referrer],
-    ["country", click.country],
-    ["language", click.language],
-    ["user agent", click.user_agent],
-    ["trace", make("span", { class: "with-actions" }, make("code", { text: click.trace_id }), copyButton(click.trace_id, "the trace id"),
-      click.trace_url ? outward(click.trace_url, "Open in Jaeger", { class: "quiet" }) : "")],
-  ];
+  const shown = [["came from", click.referrer], ["country", click.country], ["language", click.language], ["user agent", click.user_agent]];
   return make("dl", { class: "facts" },
-    ...shown.filter(([, value]) => value).map(([name, value]) => make("div", {}, make("dt", { text: name }), make("dd", {}, value))));
+    ...shown.filter(([, value]) => value).map(([name, value]) => make("div", {}, make("dt", { text: name }), make("dd", { text: value }))));
 }
 
 function pause(milliseconds, signal) {

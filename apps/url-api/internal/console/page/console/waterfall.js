@@ -127,7 +127,7 @@ export class Waterfall {
 
   #axis() {
     const axis = make("div", { class: "ticks" });
-    const marks = ticks(this.#total, 5);
+    const marks = ticks(this.#total, 7);
     for (const at of marks) {
       const mark = make("span", { class: "tick", text: tickText(at) });
       mark.style.setProperty("--from", share(at, this.#total));
