@@ -20,65 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/linktrail/linktrail/apps/url-api/internal/door"
 	"github.com/linktrail/linktrail/internal/linkcache"
 )
-
-func TestRaw(t *testing.T) {
-	h := open(t, nil)
-	long := "X-Long: " + strings.Repeat("a", 17<<10) + "\r\n"
-	for name, tt := range map[string]struct {
-		request string
-		want    []int
-		close   bool // the last answer ends the connection
-	}{
-		"OK two requests on one connection":                     {"GET /found HTTP/1.1\r\nHost: s\r\n\r\nGET /moved HTTP/1.1\r\nHost: s\r\n\r\n", []int{302, 301}, false},
-		"OK pipelined, the last closes":                         {strings.Repeat("GET /found HTTP/1.1\r\nHost: s\r\n\r\n", 9) + "GET /moved HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n", []int{302, 302, 302, 302, 302, 302, 302, 302, 302, 301}, true},
-		"OK HTTP/1.0":                                           {"GET /found HTTP/1.0\r\n\r\n", []int{302}, true},
-		"OK absolute form":                                      {"GET http://s.example/found HTTP/1.1\r\nHost: s.example\r\n\r\n", []int{302}, false},
-		"OK absolute form without a path":                       {"GET http://s.example HTTP/1.1\r\nHost: s.example\r\n\r\n", []int{200}, false},
-		"OK a small body is read over, and the connection ends": {"GET /found HTTP/1.1\r\nHost: s\r\nContent-Length: 5\r\n\r\nhelloGET /moved HTTP/1.1\r\nHost: s\r\n\r\n", []int{302}, true},
-		"OK headers of almost 16 KiB":                           {"GET /found HTTP/1.1\r\nHost: s\r\nCookie: " + strings.Repeat("a", 15<<10) + "\r\n\r\n", []int{302}, false},
-		"Err a large body":                                      {"GET /found HTTP/1.1\r\nHost: s\r\nContent-Length: 1000000\r\n\r\n", []int{413}, true},
-		"Err a large body of a POST":                            {"POST /found HTTP/1.1\r\nHost: s\r\nContent-Length: 1000000\r\n\r\n", []int{405}, true},
-		"Err a large body in chunks":                            {"GET /found HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n" + strings.Repeat("a", 0x2000) + "\r\n0\r\n\r\n", []int{413}, true},
-		"Err headers too large":                                 {"GET /found HTTP/1.1\r\nHost: s\r\n" + long + "\r\n", []int{431}, true},
-		"Err a path too long":                                   {"GET /" + strings.Repeat("a", 17<<10) + " HTTP/1.1\r\nHost: s\r\n\r\n", []int{431}, true},
-		"Err no request line":                                   {"hello\r\n\r\n", []int{400}, true},
-		"Err a version of no kind":                              {"GET /found FTP/1.1\r\nHost: s\r\n\r\n", []int{400}, true},
-		"Err HTTP/2 without negotiation":                        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []int{400}, true},
-		"Err TLS on the plain port":                             {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", []int{400}, true},
-		"Err both lengths":                                      {"GET /found HTTP/1.1\r\nHost: s\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /moved HTTP/1.1\r\nHost: s\r\n\r\n", []int{400}, true},
-		"Err no host":                                           {"GET /found HTTP/1.1\r\n\r\n", []int{400}, true},
-		"Err two lengths":                                       {"GET /found HTTP/1.1\r\nHost: s\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", []int{400}, true},
-		"Err a header without a colon":                          {"GET /found HTTP/1.1\r\nHost: s\r\nBroken\r\n\r\n", []int{400}, true},
-		"Err a blank before the colon":                          {"GET /found HTTP/1.1\r\nHost: s\r\nTransfer-Encoding : chunked\r\n\r\n", []int{400}, true},
-		"OK one good request, then a bad one":                   {"GET /found HTTP/1.1\r\nHost: s\r\n\r\nhello\r\n\r\n", []int{302, 400}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			answers := h.raw(tt.request)
-			got := make([]int, 0, len(answers))
-			for _, a := range answers {
-				got = append(got, a.StatusCode)
-				h.span(a) // every answer names its span
-				if a.Header.Values("Server") != nil || a.Header.Get("Date") == "" {
-					t.Errorf("headers %v", a.Header)
-				}
-				if a.StatusCode >= 400 && a.Header.Get("Content-Type") != "application/problem+json" {
-					t.Errorf("%d as %s: %s", a.StatusCode, a.Header.Get("Content-Type"), a.body)
-				}
-			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Fatalf("statuses (-want +got):\n%s", diff)
-			}
-			if last := answers[len(answers)-1]; last.Close != tt.close {
-				t.Errorf("Connection: close is %v, want %v", last.Close, tt.close)
-			}
-		})
-	}
-}
 
 func TestSlowRequestEnds(t *testing.T) {
 	h := open(t, func(c *door.Config, _ *door.Deps, _ *linkcache.Config) { c.ReadTimeout = 50 * time.Millisecond })
