@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -14,8 +16,6 @@ import (
 	"github.com/zeromicro/go-zero/rest/pathvar"
 
 	"github.com/linktrail/linktrail/internal/link"
-	"github.com/linktrail/linktrail/internal/problem"
-	"github.com/linktrail/linktrail/internal/tracequery"
 )
 
 // decode reads a request into one of the types of url.api, by its tags: path, form (the query) and json (the body, at
@@ -45,6 +45,9 @@ func decode(w http.ResponseWriter, r *http.Request, maxBody int64, v any) (nulls
 		case "path":
 			given, err = f.setText(vars[f.name])
 		case "form":
+			if n := len(query[f.name]); n > 1 {
+				return nil, link.Invalid(f.name, "must be given once, got it %d times", n)
+			}
 			given, err = f.setText(query.Get(f.name))
 		case "json":
 			raw, present := body[f.name]
@@ -64,33 +67,16 @@ func decode(w http.ResponseWriter, r *http.Request, maxBody int64, v any) (nulls
 	return nulls, nil
 }
 
-// errTooLarge is what decode returns for a body over the limit.
-type errTooLarge struct{ limit int64 }
-
-func (e errTooLarge) Error() string {
-	return "body must have at most " + strconv.FormatInt(e.limit, 10) + " bytes"
-}
-
-// fail answers a request with the problem of err.
-func fail(w http.ResponseWriter, r *http.Request, err error) {
-	if e, ok := errors.AsType[errTooLarge](err); ok {
-		p := problem.New(http.StatusRequestEntityTooLarge, e.Error()+".")
-		p.Field = "body"
-		problem.Write(r.Context(), w, p)
-		return
-	}
-	if errors.Is(err, tracequery.ErrTooLarge) {
-		problem.Write(r.Context(), w, problem.New(http.StatusUnprocessableEntity,
-			"The trace is larger than this API shows; `linktrail trace` prints it."))
-		return
-	}
-	problem.Fail(w, r, err)
-}
-
 func readObject(w http.ResponseWriter, r *http.Request, limit int64) (map[string]json.RawMessage, error) {
+	if err := checkMedia(r); err != nil {
+		return nil, err
+	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, errTooLarge{limit}
+		return nil, &refusal{status: http.StatusRequestEntityTooLarge, detail: "body must have at most " + strconv.FormatInt(limit, 10) + " bytes."}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, &refusal{status: http.StatusRequestTimeout, detail: "body did not arrive in time."}
 	}
 	if err != nil {
 		return nil, link.Invalid("body", "could not be read")
@@ -107,6 +93,27 @@ func readObject(w http.ResponseWriter, r *http.Request, limit int64) (map[string
 		return nil, link.Invalid("body", "must be a JSON object")
 	}
 	return body, nil
+}
+
+// checkMedia refuses a body that says it is something other than JSON, plain or gzipped. A body that says nothing of
+// itself is taken for JSON.
+func checkMedia(r *http.Request) error {
+	switch r.Header.Get("Content-Encoding") {
+	case "", "identity", "gzip": // go-zero has unpacked it
+	default:
+		return &refusal{status: http.StatusUnsupportedMediaType, header: "Accept-Encoding", value: "gzip, identity",
+			detail: "body must be plain or gzipped."}
+	}
+	given := r.Header.Get("Content-Type")
+	if given == "" {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(given)
+	if err == nil && (kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
+		return nil
+	}
+	return &refusal{status: http.StatusUnsupportedMediaType, header: "Accept", value: "application/json",
+		detail: "body must be JSON; send Content-Type: application/json."}
 }
 
 func refuseUnknown(body map[string]json.RawMessage, fields []field) error {

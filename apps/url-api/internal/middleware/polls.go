@@ -23,7 +23,8 @@ func QuietPolls(next http.Handler) http.Handler {
 }
 
 func polled(r *http.Request) bool {
-	return r.Method == http.MethodGet && (r.URL.Path == "/api/v1/clicks" || strings.HasPrefix(r.URL.Path, "/api/v1/traces/"))
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		(r.URL.Path == "/api/v1/clicks" || strings.HasPrefix(r.URL.Path, "/api/v1/traces/"))
 }
 
 // unsampled is a new span context that is not sampled. It is a local one: what is done about the sampled flag of remote

@@ -3,6 +3,8 @@ package middleware
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
@@ -15,7 +17,8 @@ import (
 const tracerName = "github.com/linktrail/linktrail/apps/url-api/internal/middleware"
 
 // Problems makes problem details of errors that are none: go-zero's middlewares and router answer with an empty body
-// (405, 413, 503, 500 after a panic) or with text (a timeout). It belongs around the whole server.
+// (405, 413, 503, 500 after a panic) or with text (a timeout). A 405 gets a whole Allow, and is a 204 to OPTIONS, which
+// asks for nothing else. It belongs around the whole server.
 func Problems(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(&problemWriter{ResponseWriter: w, request: r}, r)
@@ -39,6 +42,14 @@ func (w *problemWriter) WriteHeader(status int) {
 		return
 	}
 	w.wroteHeader = status >= 200
+	if status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", allowed(w.Header().Get("Allow")))
+		if w.request.Method == http.MethodOptions {
+			w.replaced = true
+			w.ResponseWriter.WriteHeader(http.StatusNoContent)
+			return
+		}
+	}
 	if status < 400 || w.Header().Get("Content-Type") == problem.ContentType {
 		w.ResponseWriter.WriteHeader(status)
 		return
@@ -50,6 +61,16 @@ func (w *problemWriter) WriteHeader(status int) {
 		ctx = w.traceRefusal(status)
 	}
 	problem.Write(ctx, w.ResponseWriter, problem.New(status, detail(status)))
+}
+
+// allowed completes the methods that a route was made for by those that every address takes.
+func allowed(methods string) string {
+	all := append(strings.Split(methods, ", "), http.MethodOptions)
+	if slices.Contains(all, http.MethodGet) {
+		all = append(all, http.MethodHead)
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ", ")
 }
 
 // traceRefusal makes the span of a request that go-zero's router refused before any span was made (405), so that every
@@ -95,7 +116,7 @@ func detail(status int) string {
 	case http.StatusInternalServerError:
 		return "Something went wrong on our side."
 	default:
-		return ""
+		return "The request was not taken."
 	}
 }
 

@@ -5,7 +5,7 @@ package types
 
 type AllClicksRequest struct {
 	Limit  int    `form:"limit,default=50,range=[1:100]"` // The most clicks of the page.
-	Cursor string `form:"cursor,optional"`                // What the page before said in next.
+	Cursor string `form:"cursor,optional"`                // What the page before said in next; nothing else is one.
 }
 
 type Click struct {
@@ -32,11 +32,11 @@ type Count struct {
 }
 
 type CreateLinkRequest struct {
-	URL            string   `json:"url,example=https://go.dev/blog/"`                    // The target: http or https, at most 8 KiB.
-	Slug           string   `json:"slug,optional,example=go-blog"`                       // A code of your choice: 3 to 64 of [A-Za-z0-9_-]. Without it the code is random.
-	Title          string   `json:"title,optional,example=Blog"`                         // Free text for people.
-	Tags           []string `json:"tags,optional"`                                       // Words to find the link by.
-	ExpiresAt      string   `json:"expires_at,optional,example=2027-01-01T00:00:00Z"`    // When the link ends, RFC 3339, in the future. Without it the link never ends.
+	URL            string   `json:"url,example=https://go.dev/blog/"`                    // The target: http or https, at most 8 KiB once what a URL may not hold is percent-encoded, with a valid host, without user name and password, and not linktrail itself.
+	Slug           string   `json:"slug,optional,example=go-blog"`                       // A code of your choice: 3 to 64 of [A-Za-z0-9_-]; some words, such as api and login, are reserved. Without it the code is random.
+	Title          string   `json:"title,optional,example=Blog"`                         // Free text for people, at most 200 characters, no control characters.
+	Tags           []string `json:"tags,optional"`                                       // Words to find the link by, at most 20 of at most 50 characters, none blank; kept in lower case.
+	ExpiresAt      string   `json:"expires_at,optional,example=2027-01-01T00:00:00Z"`    // When the link ends, RFC 3339, in the future and before the year 10000. Without it the link never ends.
 	RedirectStatus int      `json:"redirect_status,default=302,options=301|302|307|308"` // 302 and 307 are asked for anew at every visit; browsers remember 301 and 308.
 }
 
@@ -47,7 +47,7 @@ type GetLinkRequest struct {
 type LatestClicksRequest struct {
 	Code   string `path:"code"`                           // The link's code.
 	Limit  int    `form:"limit,default=50,range=[1:100]"` // The most clicks of the page.
-	Cursor string `form:"cursor,optional"`                // What the page before said in next.
+	Cursor string `form:"cursor,optional"`                // What the page before said in next; nothing else is one.
 }
 
 type LatestClicksResponse struct {
@@ -71,8 +71,8 @@ type Link struct {
 type LinkStatsRequest struct {
 	Code     string `path:"code"`                                     // The link's code.
 	From     string `form:"from,optional"`                            // Start, RFC 3339 or a date in tz, which begins at its first moment. Without it: 30 days before to, or when the link was made.
-	To       string `form:"to,optional"`                              // End, exclusive, RFC 3339 or a date in tz. Without it: now.
-	Interval string `form:"interval,optional,options=hour|day|month"` // The width of a step of the series. Without it: one that suits the range.
+	To       string `form:"to,optional"`                              // End, exclusive, RFC 3339 or a date in tz, after from and before the year 9999. Without it: now.
+	Interval string `form:"interval,optional,options=hour|day|month"` // The width of a step of the series, which has at most 2,000. Without it: one that suits the range.
 	TZ       string `form:"tz,default=UTC"`                           // The IANA time zone of hours, days, months and dates, such as Europe/Berlin.
 	Top      int    `form:"top,default=10,range=[1:200]"`             // The most values of each breakdown.
 }
@@ -96,7 +96,7 @@ type ListLinksRequest struct {
 	Tag    string `form:"tag,optional"`                   // Only links that have this tag.
 	Text   string `form:"text,optional"`                  // Only links with this text in code, URL or title; letter case is ignored.
 	Limit  int    `form:"limit,default=50,range=[1:100]"` // The most links of the page.
-	Cursor string `form:"cursor,optional"`                // What the page before said in next.
+	Cursor string `form:"cursor,optional"`                // What the page before said in next; nothing else is one.
 }
 
 type ListLinksResponse struct {
@@ -137,10 +137,10 @@ type TraceRequest struct {
 
 type UpdateLinkRequest struct {
 	Code           string   `path:"code"`                                             // The link's code.
-	URL            *string  `json:"url,optional"`                                     // The target: http or https, at most 8 KiB.
-	Title          *string  `json:"title,optional,example=Blog"`                      // Free text for people.
-	Tags           []string `json:"tags,optional"`                                    // All of the link's tags.
-	ExpiresAt      *string  `json:"expires_at,optional"`                              // When the link ends, RFC 3339, in the future; null is never.
+	URL            *string  `json:"url,optional"`                                     // The target: http or https, at most 8 KiB once what a URL may not hold is percent-encoded, with a valid host, without user name and password, and not linktrail itself.
+	Title          *string  `json:"title,optional,example=Blog"`                      // Free text for people, at most 200 characters, no control characters.
+	Tags           []string `json:"tags,optional"`                                    // All of the link's tags, at most 20 of at most 50 characters, none blank; kept in lower case.
+	ExpiresAt      *string  `json:"expires_at,optional"`                              // When the link ends, RFC 3339, in the future and before the year 10000; null is never.
 	RedirectStatus *int     `json:"redirect_status,optional,options=301|302|307|308"` // The HTTP status of the redirect.
 	Disabled       *bool    `json:"disabled,optional"`                                // A disabled link answers as if it did not exist, and keeps its statistics.
 }
