@@ -26,7 +26,7 @@ import (
 // share grows for as long as the delay does, and shrinks when it falls below.
 type Shed struct {
 	// Target is the delay beyond which requests are shed; 0 is never.
-	Target time.Duration `json:",default=10ms,range=[0:1m]"`
+	Target time.Duration `json:",default=10ms"`
 	// Queue is how many requests may stand however long that takes: so many connections that are kept busy are no
 	// overload.
 	Queue int `json:",default=256,range=[1:1000000]"`
@@ -37,8 +37,9 @@ const (
 	shedProbes = 5 // a window
 	// maxShed leaves some to be answered, so that the door finds out what it can bear.
 	maxShed = 0.98
-	// lookupWeight is how much likelier a look-up is refused than a request for a link that the process holds.
-	lookupWeight = 4
+	// unknownWeight is how much likelier a request for a code is refused of which the process has never seen that there is
+	// a link. Those of known codes that must be looked up again are as good as any: they are what keeps others short.
+	unknownWeight = 4
 )
 
 // controller finds the share of requests to refuse from the delay in one window after the other. It is a
@@ -87,10 +88,10 @@ func (o *overload) refuses() bool {
 	return share != 0 && rand.Float64() < math.Float64frombits(share)
 }
 
-// refusesLookup says whether to refuse a look-up, of those requests that refuses has let pass.
-func (o *overload) refusesLookup() bool {
+// refusesUnknown says whether to refuse a request for an unknown code that refuses has let pass.
+func (o *overload) refusesUnknown() bool {
 	share := o.share.Load()
-	return share != 0 && rand.Float64() < lookupWeight*math.Float64frombits(share)
+	return share != 0 && rand.Float64() < min(unknownWeight*math.Float64frombits(share), maxShed)
 }
 
 func (o *overload) current() float64 { return math.Float64frombits(o.share.Load()) }
