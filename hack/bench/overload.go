@@ -1,0 +1,129 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/linktrail/linktrail/hack/bench/load"
+)
+
+// crowd is how many connections ask in the third table: so many that a queue can stand.
+const crowd = 2000
+
+// flood is one row of the third table: url-api, with or without shedding, at a multiple of what it can bear.
+type flood struct {
+	times   float64
+	shed    bool
+	results []*load.Result
+}
+
+// overload measures url-api on one core at half, once and twice what it bears. All figures are of answers to requests
+// that are made at a constant rate.
+func (s *system) overload(ctx context.Context, o options) (bears float64, rows []*flood, err error) {
+	// The other core is for who asks, and for Kafka.
+	if err := os.Setenv("GOMAXPROCS", "1"); err != nil {
+		return 0, nil, err
+	}
+	defer func() { err = errors.Join(err, os.Unsetenv("GOMAXPROCS")) }()
+	subjects := make(map[bool]*subject)
+	for _, shed := range []bool{false, true} {
+		name := fmt.Sprintf("overload, shedding %v", shed)
+		v := &subject{name: name}
+		v.service, err = s.startURLAPI(ctx, name, func(c map[string]any) {
+			if !shed {
+				c["Door"].(map[string]any)["Shed"] = map[string]any{"Target": "0s"}
+			}
+		})
+		if err != nil {
+			return 0, nil, err
+		}
+		v.process, v.addr = v.service.process, v.service.door
+		defer func() { err = errors.Join(err, v.stop()) }()
+		subjects[shed] = v
+		if _, err := s.pour(ctx, v, load.Plan{Requests: s.followed(), Connections: 64, Count: len(s.links), Duration: time.Minute}); err != nil {
+			return 0, nil, err
+		}
+	}
+	order := load.Zipf(seed, 1.1, len(s.links), 1<<20)
+	var flat []float64
+	for range o.rounds {
+		r, err := s.pour(ctx, subjects[false], load.Plan{Requests: s.followed(), Order: order, Connections: 64, Duration: o.duration()})
+		if err != nil {
+			return 0, nil, err
+		}
+		flat = append(flat, r.PerSecond())
+	}
+	bears = median(flat)
+	fmt.Fprintf(os.Stderr, "bench: overload: url-api on one core bears %.0f requests/s\n", bears)
+	for _, times := range []float64{0.5, 1, 2} {
+		rows = append(rows, &flood{times: times}, &flood{times: times, shed: true})
+	}
+	for round := range o.rounds {
+		for _, row := range rows {
+			r, err := s.pour(ctx, subjects[row.shed], load.Plan{
+				Requests: s.followed(), Order: order, Connections: crowd, Rate: row.times * bears, Duration: o.duration(),
+			})
+			if err != nil {
+				return bears, rows, err
+			}
+			row.results = append(row.results, r)
+			fmt.Fprintf(os.Stderr, "bench: round %d of %d: %.1f times, shedding %-5v %8.0f answered/s %8.0f refused/s  p50 %6.2f p99 %6.2f ms, since sent p50 %6.2f p99 %6.2f, refused p99 %6.2f, late %d failed %d %s\n",
+				round+1, o.rounds, row.times, row.shed, r.PerSecond(), float64(r.Refused)/r.Elapsed.Seconds(),
+				millis(r.Latency.Quantile(0.5)), millis(r.Latency.Quantile(0.99)),
+				millis(r.Service.Quantile(0.5)), millis(r.Service.Quantile(0.99)), millis(r.RefusedLatency.Quantile(0.99)), r.Late, r.Failed, r.FirstFailure)
+		}
+	}
+	return bears, rows, nil
+}
+
+// pour carries out a plan of which answers may be refused, and waits until all clicks have arrived.
+func (s *system) pour(ctx context.Context, v *subject, p load.Plan) (*load.Result, error) {
+	p.Addr, p.First = v.addr, v.asked
+	r, err := load.Run(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", v.name, err)
+	}
+	v.asked += r.Sent
+	v.clicks += int64(r.Right)
+	if r.Wrong > 0 {
+		return nil, fmt.Errorf("%w: %s: %s", errVoid, v.name, r.FirstWrong)
+	}
+	return r, s.settle(ctx, v)
+}
+
+// floodTable writes the rows of the third table.
+func floodTable(bears float64, rows []*flood) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "url-api on one core bears %.0f requests a second; %d connections ask at a constant rate.\n\n", bears, crowd)
+	fmt.Fprintf(&b, "| asked | shedding | answered/s | 503/s | p50, ms | p99, ms | p50 since sent, ms | p99 since sent, ms | p99 of the 503s since sent, ms |\n")
+	fmt.Fprintf(&b, "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, row := range rows {
+		shed := "off"
+		if row.shed {
+			shed = "on"
+		}
+		of := func(figure func(*load.Result) float64) float64 {
+			var list []float64
+			for _, r := range row.results {
+				list = append(list, figure(r))
+			}
+			return median(list)
+		}
+		quantile := func(h func(*load.Result) *load.Histogram, q float64) float64 {
+			return of(func(r *load.Result) float64 { return millis(h(r).Quantile(q)) })
+		}
+		latency := func(r *load.Result) *load.Histogram { return &r.Latency }
+		service := func(r *load.Result) *load.Histogram { return &r.Service }
+		refused := func(r *load.Result) *load.Histogram { return &r.RefusedLatency }
+		fmt.Fprintf(&b, "| %.1f | %s | %.0f | %.0f | %.1f | %.1f | %.1f | %.1f | %.1f |\n", row.times, shed,
+			of((*load.Result).PerSecond), of(func(r *load.Result) float64 { return float64(r.Refused) / r.Elapsed.Seconds() }),
+			quantile(latency, 0.5), quantile(latency, 0.99), quantile(service, 0.5), quantile(service, 0.99), quantile(refused, 0.99))
+	}
+	return b.String()
+}
