@@ -3,7 +3,7 @@
 //
 //   - a link which the process knows is answered whatever else is away, and nothing waits for Kafka or for statistics;
 //   - when more requests come than the machine can bear, or than may wait for the store, some are answered 503 with
-//     Retry-After at once, look-ups before links that the process holds, and the others as fast as ever;
+//     Retry-After at once, unknown codes first, and the others as fast as ever;
 //   - exactly the redirects answered to a GET that is no prefetch become clicks, handed over before the answer leaves;
 //   - what proxies say of the caller is believed of trusted ones only, and the caller's whole address is written nowhere;
 //   - every request that is not shed has a server span, `GET /{code}`, and every response a traceparent; a caller that is

@@ -9,10 +9,6 @@ import (
 // process has never seen that there is a link have only a part of the places, so that a scanner leaves known ones theirs.
 func (r *request) lookup(code string) (linkcache.Entry, error) {
 	d := r.door
-	if d.overload.refusesLookup() {
-		d.metrics.shed[shedOverload].Inc()
-		return linkcache.Entry{}, tooMany()
-	}
 	waiting := d.lookups.Add(1)
 	defer d.lookups.Add(-1)
 	if waiting > int64(d.config.MaxLookups) {
@@ -20,6 +16,10 @@ func (r *request) lookup(code string) (linkcache.Entry, error) {
 		return linkcache.Entry{}, tooMany()
 	}
 	if !d.deps.Links.Known(code) {
+		if d.overload.refusesUnknown() {
+			d.metrics.shed[shedOverload].Inc()
+			return linkcache.Entry{}, tooMany()
+		}
 		unknown := d.unknown.Add(1)
 		defer d.unknown.Add(-1)
 		if unknown > int64(d.config.MaxUnknownLookups) {
