@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
@@ -120,7 +119,7 @@ func (z zipkinExporter) Shutdown(ctx context.Context) error {
 func (c Config) tlsConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.OtlpCaFile != "" {
-		pem, err := os.ReadFile(c.OtlpCaFile)
+		pem, err := readPEM(c.OtlpCaFile)
 		if err != nil {
 			return nil, fmt.Errorf("Telemetry.OtlpCaFile: %w", err)
 		}
@@ -133,7 +132,15 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 		return config, nil
 	}
 	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(c.OtlpCertFile, c.OtlpKeyFile)
+		cert, err := readPEM(c.OtlpCertFile)
+		if err != nil {
+			return nil, fmt.Errorf("Telemetry.OtlpCertFile: %w", err)
+		}
+		key, err := readPEM(c.OtlpKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("Telemetry.OtlpKeyFile: %w", err)
+		}
+		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
 			return nil, fmt.Errorf("Telemetry.OtlpCertFile: %q with OtlpKeyFile %q: %w", c.OtlpCertFile, c.OtlpKeyFile, err)
 		}
@@ -144,4 +151,16 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 	}
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	return config, nil
+}
+
+// pemLimit is how large a file of keys or certificates may be, in bytes.
+const pemLimit = 1 << 20
+
+// readPEM reads a file of keys or certificates.
+func readPEM(path string) ([]byte, error) {
+	content, err := readBounded(path, pemLimit)
+	if err == nil && len(content) > pemLimit {
+		err = fmt.Errorf("%s: larger than %d bytes", path, pemLimit)
+	}
+	return content, err
 }

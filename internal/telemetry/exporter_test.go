@@ -111,6 +111,7 @@ type otlpCollector struct {
 	otlp.UnimplementedTraceServiceServer
 
 	mu      sync.Mutex
+	ids     map[string]int // how often each span came
 	spans   []string
 	service []string
 	tokens  []string // the header "token" of each request
@@ -148,19 +149,34 @@ func (c *otlpCollector) keep(req *otlp.ExportTraceServiceRequest, token, path st
 		for _, ss := range rs.GetScopeSpans() {
 			for _, span := range ss.GetSpans() {
 				c.spans = append(c.spans, span.GetName())
+				if c.ids == nil {
+					c.ids = map[string]int{}
+				}
+				c.ids[string(span.GetSpanId())]++
 			}
 		}
 	}
 }
 
-// MustServeGRPC serves the collector over TLS and returns host:port.
+// count is how many spans have come.
+func (c *otlpCollector) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.ids)
+}
+
+// MustServeGRPC serves the collector, over TLS unless config is nil, and returns host:port.
 func (c *otlpCollector) MustServeGRPC(t *testing.T, config *tls.Config) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
+	var opts []grpc.ServerOption
+	if config != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(config)))
+	}
+	server := grpc.NewServer(opts...)
 	otlp.RegisterTraceServiceServer(server, c)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
@@ -168,14 +184,17 @@ func (c *otlpCollector) MustServeGRPC(t *testing.T, config *tls.Config) string {
 	return listener.Addr().String()
 }
 
-// MustServeHTTP serves the collector over https and returns host:port.
+// MustServeHTTP serves the collector, over https unless config is nil, and returns host:port.
 func (c *otlpCollector) MustServeHTTP(t *testing.T, config *tls.Config) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(c)
-	server.TLS = config
-	server.StartTLS()
+	if server.TLS = config; config != nil {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
 	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "https://")
+	return server.Listener.Addr().String()
 }
 
 // exportOne makes one span with a provider of that configuration and shuts it

@@ -178,19 +178,24 @@ func readOverlay(dir string) (o overlay) {
 		return overlay{}
 	}
 	var errs [2]error
-	o.telemetry, errs[0] = readBounded(filepath.Join(dir, OverlayFile))
-	o.headers, errs[1] = readBounded(filepath.Join(dir, HeadersFile))
+	for i, file := range []struct {
+		name string
+		to   *[]byte
+	}{{OverlayFile, &o.telemetry}, {HeadersFile, &o.headers}} {
+		content, err := readBounded(filepath.Join(dir, file.name), OverlayLimit)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue
+		}
+		*file.to, errs[i] = content, err
+	}
 	o.unreadable = errors.Join(errs[:]...)
 	return o
 }
 
-// readBounded reads a regular file; one byte beyond OverlayLimit tells that it is
-// too large. It waits for no pipe's other end.
-func readBounded(path string) ([]byte, error) {
+// readBounded reads a regular file; one byte beyond the limit tells that it is too
+// large. It waits for no pipe's other end.
+func readBounded(path string, limit int64) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +207,7 @@ func readBounded(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file", path)
 	}
-	return io.ReadAll(io.LimitReader(file, OverlayLimit+1))
+	return io.ReadAll(io.LimitReader(file, limit+1))
 }
 
 func (o overlay) hash() string { return OverlayHash(o.telemetry, o.headers) }

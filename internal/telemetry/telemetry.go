@@ -78,6 +78,7 @@ type settings struct {
 	batchDelay    time.Duration
 	overlay       string
 	ignoresRemote bool
+	swapDeadline  time.Duration
 	pace          pace
 }
 
@@ -120,9 +121,10 @@ func Start(cfg Config, opts ...Option) (*Provider, error) {
 // newProvider is Start without the global part and without following the overlay.
 func newProvider(cfg Config, opts ...Option) (*Provider, error) {
 	p := &Provider{name: cfg.Name, base: cfg, settings: settings{
-		queueLimit: envInt("OTEL_BSP_MAX_QUEUE_SIZE", QueueLimit),
-		batchDelay: time.Duration(envInt("OTEL_BSP_SCHEDULE_DELAY", int(BatchDelay.Milliseconds()))) * time.Millisecond,
-		pace:       usualPace,
+		queueLimit:   envInt("OTEL_BSP_MAX_QUEUE_SIZE", QueueLimit),
+		batchDelay:   time.Duration(envInt("OTEL_BSP_SCHEDULE_DELAY", int(BatchDelay.Milliseconds()))) * time.Millisecond,
+		swapDeadline: swapDeadline,
+		pace:         usualPace,
 	}}
 	for _, opt := range opts {
 		opt(&p.settings)
@@ -210,7 +212,7 @@ type drain struct {
 // exchange puts a pipeline in the place of the present one and has that one end on
 // its own.
 func (p *Provider) exchange(next inForce, pipe *pipeline) (*drain, error) {
-	ctx, giveUp := context.WithTimeout(p.hurry, swapDeadline)
+	ctx, giveUp := context.WithTimeout(p.hurry, p.settings.swapDeadline)
 	d := &drain{giveUp: giveUp, done: make(chan struct{})}
 
 	p.mu.Lock()
