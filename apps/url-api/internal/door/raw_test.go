@@ -24,27 +24,6 @@ import (
 	"github.com/linktrail/linktrail/internal/linkcache"
 )
 
-func TestSlowRequestEnds(t *testing.T) {
-	h := open(t, func(c *door.Config, _ *door.Deps, _ *linkcache.Config) { c.ReadTimeout = 50 * time.Millisecond })
-	conn, err := net.Dial("tcp", h.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.WriteString(conn, "GET /found HTTP/1.1\r\nHost: s"); err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = res.Body.Close()
-	if res.StatusCode != http.StatusRequestTimeout || !res.Close {
-		t.Errorf("%d, Connection: close is %v", res.StatusCode, res.Close)
-	}
-}
-
 func TestShutdown(t *testing.T) {
 	t.Run("OK what is in flight is answered, and told that the connection ends", func(t *testing.T) {
 		h := open(t, func(_ *door.Config, _ *door.Deps, cache *linkcache.Config) { cache.StoreTimeout = time.Minute })

@@ -101,7 +101,7 @@ func (r *request) describe() {
 	if r.route == routeCode {
 		attrs = append(attrs, attribute.String("linktrail.link.code", strings.Clone(r.path[1:])))
 	}
-	if host, port := splitHost(clean(text(h.Host()), maxHost)); host != "" {
+	if host, port := splitHost(clean(text(r.host()), maxHost)); host != "" {
 		attrs = append(attrs, semconv.ServerAddress(host))
 		if port > 0 {
 			attrs = append(attrs, semconv.ServerPort(port))
@@ -133,6 +133,14 @@ func (r *request) scheme() string {
 		return "https"
 	}
 	return "http"
+}
+
+// host returns what the caller takes this server for: a whole URI as target goes before the Host header (RFC 9112, 3.2.2).
+func (r *request) host() []byte {
+	if h := &r.rc.Request.Header; len(h.Host()) == 0 || h.RequestURI()[0] == '/' {
+		return h.Host()
+	}
+	return r.rc.URI().Host()
 }
 
 func (r *request) version() string {
