@@ -151,6 +151,40 @@ func TestSpanFile(t *testing.T) {
 			t.Errorf("%d whole lines, want 1000", n)
 		}
 	})
+	t.Run("two writers rotate", func(t *testing.T) {
+		const limit, each = 5000, 500
+		path := filepath.Join(t.TempDir(), "spans.jsonl")
+		var writing sync.WaitGroup
+		for range 2 {
+			f, err := openSpanFile(path, limit, 2*each)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writing.Go(func() {
+				defer func() { _ = f.Close() }()
+				line := append(bytes.Repeat([]byte{'7'}, 100), '\n')
+				for range each {
+					if _, err := f.Write(line); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		writing.Wait()
+		files, err := filepath.Glob(path + "*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(MustLines(t, files...)); n != 2*each {
+			t.Errorf("%d lines, want %d", n, 2*each)
+		}
+		for _, file := range files {
+			info, err := os.Stat(file)
+			if err != nil || file != path && info.Size() < limit/2 {
+				t.Errorf("%s was rotated with %d bytes in it (%v)", file, info.Size(), err)
+			}
+		}
+	})
 	t.Run("ErrClosed", func(t *testing.T) {
 		f := open(t, filepath.Join(t.TempDir(), "spans.jsonl"))
 		_ = f.Close()

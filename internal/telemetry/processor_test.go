@@ -297,6 +297,42 @@ func TestSwapSampler(t *testing.T) {
 	}
 }
 
+func TestIgnoreRemoteFlags(t *testing.T) {
+	// The ratio takes a trace id by its last eight bytes (TraceIdRatioBased).
+	low, high := trace.TraceID{1}, trace.TraceID{15: 255, 8: 255}
+	for name, tc := range map[string]struct {
+		opts    []Option
+		ratio   float64
+		id      trace.TraceID
+		flags   trace.TraceFlags
+		sampled bool
+	}{
+		"followed, sampled":                     {nil, 0, high, trace.FlagsSampled, true},
+		"followed, not sampled":                 {nil, 1, low, 0, false},
+		"ignored, sampled":                      {[]Option{IgnoreRemoteFlags()}, 0, high, trace.FlagsSampled, false},
+		"ignored, not sampled":                  {[]Option{IgnoreRemoteFlags()}, 1, low, 0, true},
+		"ignored, an id that the ratio takes":   {[]Option{IgnoreRemoteFlags()}, 0.5, low, 0, true},
+		"ignored, an id that the ratio forgoes": {[]Option{IgnoreRemoteFlags()}, 0.5, high, trace.FlagsSampled, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := MustProvider(t, nil, tc.opts...)
+			cfg := Default()
+			cfg.Sampler = tc.ratio
+			must(t, p.swap(inForce{cfg: cfg}))
+			parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: tc.id, SpanID: trace.SpanID{2}, TraceFlags: tc.flags, Remote: true})
+			tracer := p.TracerProvider().Tracer("test")
+			ctx, span := tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "server")
+			_, child := tracer.Start(ctx, "child")
+			if got := span.SpanContext(); got.IsSampled() != tc.sampled || got.TraceID() != tc.id {
+				t.Errorf("sampled %t in trace %s, want %t in the parent's", got.IsSampled(), got.TraceID(), tc.sampled)
+			}
+			if child.SpanContext().IsSampled() != tc.sampled {
+				t.Error("a child within the process does not follow")
+			}
+		})
+	}
+}
+
 func TestDisabledStillMakesIDs(t *testing.T) {
 	cfg := Default()
 	cfg.Disabled = true

@@ -48,6 +48,10 @@ const swapDeadline = 10 * time.Second
 // has the first of them give up.
 const maxDrains = 4
 
+// drainShare is what that one still gets: enough for a collector that answers, so
+// that no batch is cut off which the collector has and its successor would get again.
+const drainShare = 300 * time.Millisecond
+
 // Provider makes the process's tracers. Its methods are safe for concurrent use.
 type Provider struct {
 	name      string
@@ -248,8 +252,8 @@ func (p *Provider) exchange(next inForce, pipe *pipeline) (*drain, error) {
 		close(d.done)
 	}()
 	if oldest != nil {
-		oldest.giveUp()
-		<-oldest.done // soon: close waits abandonGrace at most
+		defer time.AfterFunc(drainShare, oldest.giveUp).Stop()
+		<-oldest.done // then soon: close waits abandonGrace at most
 	}
 	return d, nil
 }
