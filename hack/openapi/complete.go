@@ -56,7 +56,7 @@ var problems = map[int]struct{ component, description, example, field string }{
 	http.StatusUnauthorized:          {"Unauthorized", "There is no key, or it is not valid.", "the API key is not valid.", ""},
 	http.StatusForbidden:             {"Forbidden", "The key has not the scope that this needs.", "the API key lacks the scope links:write.", ""},
 	http.StatusNotFound:              {"NotFound", "There is nothing of that name.", `no link has the code "go-blog".`, ""},
-	http.StatusRequestTimeout:        {"BodyTimeout", "The body did not arrive in time.", "body did not arrive in time.", "body"},
+	http.StatusRequestTimeout:        {"BodyTimeout", "The body did not arrive in time.", "The body did not arrive in time.", ""},
 	http.StatusConflict:              {"Conflict", "The slug is taken.", `slug "go-blog" is taken.`, "slug"},
 	http.StatusRequestEntityTooLarge: {"TooLarge", "The body is larger than the server takes.", "body must have at most 65536 bytes.", "body"},
 	http.StatusUnsupportedMediaType:  {"NotJSON", "The body says that it is no JSON; Accept or Accept-Encoding says what is taken.", "body must be JSON; send Content-Type: application/json.", "body"},

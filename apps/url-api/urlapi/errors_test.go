@@ -1,10 +1,13 @@
 package urlapi_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -78,6 +81,11 @@ func testErrors(t *testing.T, s *server) {
 		{"StatusText", http.MethodPost, "/links", `{"url":"http://a.example","redirect_status":"302"}`, 400, "redirect_status", nil},
 		{"TooLarge", http.MethodPost, "/links", `{"url":"http://a.example/` + strings.Repeat("x", 5000) + `"}`, 413, "", nil},
 		{"TooLargeZipped", http.MethodPost, "/links", zipped.String(), 413, "body", []string{"Content-Encoding: gzip"}},
+		{"Text", http.MethodPost, "/links", `{"url":"http://a.example"}`, 415, "body", []string{"Content-Type: text/plain"}},
+		{"Form", http.MethodPost, "/links", `url=http://a.example`, 415, "body", []string{"Content-Type: application/x-www-form-urlencoded"}},
+		{"MediaType", http.MethodPatch, "/links/taken", `{}`, 415, "body", []string{"Content-Type: json;;"}},
+		{"Brotli", http.MethodPost, "/links", `{"url":"http://a.example"}`, 415, "body", []string{"Content-Encoding: br"}},
+		{"TooLargeUnread", http.MethodGet, "/links", strings.Repeat("x", 5000), 413, "", nil},
 		{"NotZipped", http.MethodPost, "/links", `{}`, 400, "", []string{"Content-Encoding: gzip"}},
 		{"UpdateNullURL", http.MethodPatch, "/links/taken", `{"url":null}`, 400, "url", nil},
 		{"UpdateSlug", http.MethodPatch, "/links/taken", `{"slug":"other"}`, 400, "slug", nil},
@@ -88,6 +96,7 @@ func testErrors(t *testing.T, s *server) {
 		{"LimitText", http.MethodGet, "/links?limit=many", ``, 400, "limit", nil},
 		{"LimitZero", http.MethodGet, "/links?limit=0", ``, 400, "limit", nil},
 		{"LimitHigh", http.MethodGet, "/links?limit=101", ``, 400, "limit", nil},
+		{"LimitTwice", http.MethodGet, "/links?limit=1&limit=1", ``, 400, "limit", nil},
 		{"Cursor", http.MethodGet, "/links?cursor=AAAA", ``, 400, "cursor", nil},
 		{"Query", http.MethodGet, "/links?limit=%zz", ``, 400, "query", nil},
 		{"StatsUnknown", http.MethodGet, "/links/unknown/stats", ``, 404, "", nil},
@@ -100,6 +109,14 @@ func testErrors(t *testing.T, s *server) {
 		{"ClicksUnknown", http.MethodGet, "/links/unknown/clicks", ``, 404, "", nil},
 		{"ClicksCursor", http.MethodGet, "/links/taken/clicks?cursor=bDE", ``, 400, "cursor", nil},
 		{"NoSuchAddress", http.MethodGet, "/nothing", ``, 404, "", nil},
+		{"SlashAtTheEnd", http.MethodGet, "/links/", ``, 404, "", nil},
+		{"SlashAtTheEndOfALink", http.MethodDelete, "/links/taken/", ``, 404, "", nil},
+		{"TwoSlashes", http.MethodGet, "//links", ``, 404, "", nil},
+		{"NoCode", http.MethodGet, "/links//stats", ``, 404, "", nil},
+		{"NoTrace", http.MethodGet, "/traces/", ``, 404, "", nil},
+		{"Dots", http.MethodGet, "/traces/../links", ``, 404, "", nil},
+		{"EscapedDots", http.MethodGet, "/traces/%2e%2e/links", ``, 404, "", nil},
+		{"EscapedSlash", http.MethodGet, "/links/taken%2Fstats", ``, 404, "", nil},
 		{"NoSuchMethod", http.MethodPut, "/links/taken", `{}`, 405, "", nil},
 	}
 	for _, tt := range tests {
@@ -129,6 +146,8 @@ func testKeys(t *testing.T, s *server) {
 		{http.MethodGet, "/links/keys-test", ``, "links:read", 200},
 		{http.MethodGet, "/links/keys-test/stats", ``, "stats:read", 200},
 		{http.MethodGet, "/links/keys-test/clicks", ``, "stats:read", 200},
+		{http.MethodGet, "/clicks", ``, "stats:read", 200},
+		{http.MethodGet, "/traces/4bf92f3577b34da6a3ce929d0e0e4736", ``, "stats:read", 404},
 		{http.MethodDelete, "/links/keys-test", ``, "links:write", 204},
 	}
 	scopeOf := map[string]string{"reader": "links:read", "writer": "links:write", "analyst": "stats:read"}
@@ -174,5 +193,78 @@ func testKeys(t *testing.T, s *server) {
 				}
 			}
 		})
+	}
+}
+
+// testMethods asks addresses by the methods that all have.
+func testMethods(t *testing.T, s *server) {
+	s.mustCall(t, http.StatusCreated, http.MethodPost, "/api/v1/links", `{"url":"http://a.example","slug":"methods"}`)
+	t.Run("OKHead", func(t *testing.T) {
+		for _, path := range []string{"/api/v1/links/methods", "/api/v1/links", "/api/v1/clicks", "/openapi.json"} {
+			get := s.mustCall(t, http.StatusOK, http.MethodGet, path, "")
+			head := s.mustCall(t, http.StatusOK, http.MethodHead, path, "")
+			for _, name := range []string{"Content-Type", "Content-Length"} {
+				// A long answer is sent in chunks, without a length.
+				if head.header.Get(name) != get.header.Get(name) || name == "Content-Type" && head.header.Get(name) == "" {
+					t.Errorf("%s: %s is %q to HEAD and %q to GET", path, name, head.header.Get(name), get.header.Get(name))
+				}
+			}
+		}
+		a := s.mustCall(t, http.StatusNotFound, http.MethodHead, "/api/v1/links/nothing", "")
+		if len(a.body) > 0 || a.header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%d bytes of %q", len(a.body), a.header.Get("Content-Type"))
+		}
+	})
+	t.Run("OKOptions", func(t *testing.T) {
+		for path, allow := range map[string]string{
+			"/api/v1/links/methods": "DELETE, GET, HEAD, OPTIONS, PATCH", "/api/v1/links": "GET, HEAD, OPTIONS, POST",
+		} {
+			a := s.mustCall(t, http.StatusNoContent, http.MethodOptions, path, "", "Authorization: ")
+			if got := a.header.Get("Allow"); got != allow {
+				t.Errorf("%s: Allow = %q, want %q", path, got, allow)
+			}
+		}
+		s.mustCall(t, http.StatusNotFound, http.MethodOptions, "/api/v1/nothing", "")
+	})
+	t.Run("ErrOthers", func(t *testing.T) {
+		for _, method := range []string{http.MethodPut, http.MethodTrace, "LINKTRAIL"} {
+			checkProblem(t, s.call(t, method, "/api/v1/links/methods", ""), http.StatusMethodNotAllowed, "")
+		}
+	})
+	t.Run("OKWhateverAcceptSays", func(t *testing.T) {
+		for _, accept := range []string{"text/html", "application/xml;q=1, */*;q=0", "text/event-stream", "garbage"} {
+			s.mustCall(t, http.StatusOK, http.MethodGet, "/api/v1/links/methods", "", "Accept: "+accept)
+		}
+	})
+	t.Run("OKMergePatch", func(t *testing.T) {
+		s.mustCall(t, http.StatusOK, http.MethodPatch, "/api/v1/links/methods", `{"title":"x"}`, "Content-Type: application/merge-patch+json")
+	})
+}
+
+// TestSlowBody sends half of a body and waits.
+func TestSlowBody(t *testing.T) {
+	s := mustServe(t, "Timeout: 500\n")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.api, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	req, err := http.NewRequest(http.MethodPost, s.api+"/api/v1/links", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /api/v1/links HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer %s\r\nContent-Length: 50\r\n\r\n{", s.tokens["all"])
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkProblem(t, answer{resp.StatusCode, resp.Header, body}, http.StatusRequestTimeout, "")
+	if err := s.contract.Check(req, nil, resp, body); err != nil {
+		t.Error(err)
 	}
 }

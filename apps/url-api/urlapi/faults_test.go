@@ -18,6 +18,7 @@ import (
 	"github.com/zeromicro/go-zero/core/logx"
 	"github.com/zeromicro/go-zero/rest"
 
+	"github.com/linktrail/linktrail/apps/url-api/internal/apitest"
 	"github.com/linktrail/linktrail/apps/url-api/internal/config"
 	"github.com/linktrail/linktrail/apps/url-api/internal/svc"
 	"github.com/linktrail/linktrail/internal/link"
@@ -30,7 +31,7 @@ type brokenStore struct{ link.Store }
 
 func (brokenStore) LinkByCode(ctx context.Context, code string) (link.Link, error) {
 	switch code {
-	case "slow":
+	case "slow", "stream":
 		<-ctx.Done()
 		return link.Link{}, fmt.Errorf("select secret: %w", ctx.Err())
 	case "away":
@@ -62,15 +63,24 @@ func TestFaults(t *testing.T) {
 	logged := mustCaptureLogs(t) // go-zero has set its log up by now, and does so once
 	server := httptest.NewServer(h)
 	defer server.Close()
+	contract, err := apitest.Load(t.Context(), server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: contract.Transport(http.DefaultTransport, func(err error) { t.Error(err) })}
 
-	for code, status := range map[string]int{"slow": 503, "away": 503, "panic": 500, "broken": 500} {
+	for code, status := range map[string]int{"slow": 503, "stream": 503, "away": 503, "panic": 500, "broken": 500} {
 		t.Run(code, func(t *testing.T) {
 			req, err := http.NewRequest(http.MethodGet, server.URL+"/api/v1/links/"+code, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
+			if code == "stream" { // go-zero lets these go on for ever
+				req.Header.Set("Accept", "text/event-stream")
+				req.Header.Set("Upgrade", "websocket")
+			}
 			req.Header.Set("Authorization", "Bearer lt_key")
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,6 +41,7 @@ func TestLinks(t *testing.T) {
 	t.Run("List", func(t *testing.T) { testList(t, s) })
 	t.Run("Errors", func(t *testing.T) { testErrors(t, s) })
 	t.Run("Keys", func(t *testing.T) { testKeys(t, s) })
+	t.Run("Methods", func(t *testing.T) { testMethods(t, s) })
 	t.Run("ChangesReachTheDoor", func(t *testing.T) { testDoor(t, s) })
 	t.Run("IdleConnectionsStay", func(t *testing.T) { testIdle(t, s) })
 	t.Run("Stop", func(t *testing.T) {

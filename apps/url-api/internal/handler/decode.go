@@ -76,7 +76,7 @@ func readObject(w http.ResponseWriter, r *http.Request, limit int64) (map[string
 		return nil, &refusal{status: http.StatusRequestEntityTooLarge, detail: "body must have at most " + strconv.FormatInt(limit, 10) + " bytes."}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, &refusal{status: http.StatusRequestTimeout, detail: "body did not arrive in time."}
+		return nil, &refusal{status: http.StatusRequestTimeout, detail: "The body did not arrive in time."}
 	}
 	if err != nil {
 		return nil, link.Invalid("body", "could not be read")

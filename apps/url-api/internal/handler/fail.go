@@ -22,7 +22,9 @@ func (e *refusal) Error() string { return e.detail }
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e, ok := errors.AsType[*refusal](err); ok {
 		p := problem.New(e.status, e.detail)
-		p.Field = "body"
+		if e.status != http.StatusRequestTimeout { // then there is nothing to mend in it
+			p.Field = "body"
+		}
 		if e.header != "" {
 			w.Header().Set(e.header, e.value)
 		}

@@ -2,9 +2,13 @@ package middleware
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
@@ -21,7 +25,11 @@ const tracerName = "github.com/linktrail/linktrail/apps/url-api/internal/middlew
 // asks for nothing else. It belongs around the whole server.
 func Problems(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(&problemWriter{ResponseWriter: w, request: r}, r)
+		body := &timedBody{ReadCloser: r.Body}
+		answer := &problemWriter{ResponseWriter: w, request: r, body: body}
+		watched := *r
+		watched.Body = body
+		next.ServeHTTP(answer, &watched)
 	})
 }
 
@@ -29,8 +37,24 @@ func Problems(next http.Handler) http.Handler {
 type problemWriter struct {
 	http.ResponseWriter
 	request     *http.Request
+	body        *timedBody
 	wroteHeader bool
 	replaced    bool
+}
+
+// timedBody is a request's body that remembers whether it came too late.
+type timedBody struct {
+	io.ReadCloser
+	late atomic.Bool
+}
+
+// Read reads the body.
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		b.late.Store(true)
+	}
+	return n, err
 }
 
 // Unwrap is for http.ResponseController.
@@ -42,6 +66,10 @@ func (w *problemWriter) WriteHeader(status int) {
 		return
 	}
 	w.wroteHeader = status >= 200
+	if status == problem.StatusClientClosedRequest && w.body.late.Load() {
+		// net/http ends the request's context with the read, and go-zero takes that for a caller who has gone.
+		status = http.StatusRequestTimeout
+	}
 	if status == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", allowed(w.Header().Get("Allow")))
 		if w.request.Method == http.MethodOptions {
@@ -109,6 +137,8 @@ func detail(status int) string {
 		return "There is nothing at this address."
 	case http.StatusMethodNotAllowed:
 		return "This address does not take that method; Allow names those it does."
+	case http.StatusRequestTimeout:
+		return "The body did not arrive in time."
 	case http.StatusRequestEntityTooLarge:
 		return "The body is larger than this server takes."
 	case http.StatusServiceUnavailable:
