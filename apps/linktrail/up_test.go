@@ -75,8 +75,20 @@ func TestUp(t *testing.T) {
 				t.Errorf("it does not tell %q:\n%s", piece, text)
 			}
 		}
-		if strings.Contains(text, r.run.APIKey) {
-			t.Error("it shows the key")
+		console := r.run.API + "/#key=" + r.run.APIKey
+		if !strings.Contains(text, console) {
+			t.Errorf("it does not tell the console's address:\n%s", text)
+		}
+		if strings.Contains(strings.Replace(text, console, "", 1), r.run.APIKey) {
+			t.Error("it shows the key beside the console's address")
+		}
+		response, err := http.Get(console)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/html; charset=utf-8" {
+			t.Errorf("the console answers %s, %s", response.Status, response.Header.Get("Content-Type"))
 		}
 	})
 

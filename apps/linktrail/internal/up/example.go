@@ -42,6 +42,9 @@ func (s *supervisor) greet(ctx context.Context) {
 		flag = " --data " + quoted(data)
 	}
 	var b strings.Builder
+	if console := s.plan.console(s.o, s.key); console != "" {
+		fmt.Fprintf(&b, "\nin a browser: links, clicks as they come, and the trace of each\n  %s\n", console)
+	}
 	fmt.Fprintf(&b, "\nfront door  %s\nAPI         %s   (its contract: %s/openapi.json)\nAPI key     in %s\n",
 		s.plan.url(), s.plan.apiURL(), s.plan.apiURL(), s.shown("api_key"))
 	if s.o.Jaeger != "" {

@@ -103,6 +103,25 @@ func TestTraceQuery(t *testing.T) {
 	}
 }
 
+// TestConsole looks for the address that people are told: the API's, with the key, unless the console is off.
+func TestConsole(t *testing.T) {
+	off := map[string]map[string]any{URLAPI: {"console": map[string]any{"enabled": false}}}
+	for name, tt := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"OK":    {Options{}, "http://127.0.0.1:2/#key=lt_x_y"},
+		"OKOff": {Options{Services: off}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := plan{addrs: map[port]string{doorPort: "127.0.0.1:1", apiPort: "0.0.0.0:2"}}
+			if got := p.console(tt.o, "lt_x_y"); got != tt.want {
+				t.Errorf("it is %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestReachable(t *testing.T) {
 	for addr, want := range map[string]string{
 		"127.0.0.1:80": "127.0.0.1:80", "0.0.0.0:80": "127.0.0.1:80", "[::]:80": "127.0.0.1:80", "192.0.2.1:80": "192.0.2.1:80", "[::1]:80": "[::1]:80",
