@@ -1,24 +1,12 @@
 package click
 
-import (
-	"strings"
-
-	"github.com/mileusna/useragent"
-)
+import "strings"
 
 // Direct is the referrer of a click that came with none.
 const Direct = "direct"
 
 // maxValue is the most bytes of a dimension's value.
 const maxValue = 128
-
-// The values of DimensionDevice.
-const (
-	DeviceDesktop = "desktop"
-	DeviceMobile  = "mobile"
-	DeviceTablet  = "tablet"
-	DeviceBot     = "bot"
-)
 
 // A Value is what a click has in one dimension.
 type Value struct {
@@ -27,16 +15,16 @@ type Value struct {
 }
 
 // Dimensions returns the click's value in each dimension, in the order of the function Dimensions, none of them empty.
-// Browser and OS are names without versions, the referrer is a host without "www.". Reading the user agent takes a few
-// microseconds.
+// Browser and OS are names without versions of a small set, those of Browsers, Systems and Bots; the referrer is a host
+// without "www.". Reading the user agent takes some microseconds.
 func (c *Click) Dimensions() [5]Value {
 	a := readAgent(c.UserAgent)
 	return [5]Value{
 		{DimensionReferrer, referrerHost(c.Referrer)},
 		{DimensionCountry, orUnknown(c.Country)},
-		{DimensionBrowser, orUnknown(a.browser)},
-		{DimensionOS, orUnknown(a.os)},
-		{DimensionDevice, orUnknown(a.device)},
+		{DimensionBrowser, a.browser},
+		{DimensionOS, a.os},
+		{DimensionDevice, a.device},
 	}
 }
 
@@ -65,29 +53,4 @@ func referrerHost(referrer string) string {
 	}
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	return orUnknown(strings.TrimPrefix(host, "www."))
-}
-
-// agent is what a User-Agent header says.
-type agent struct {
-	browser, os, device string
-	bot                 bool
-}
-
-func readAgent(header string) agent {
-	ua := useragent.Parse(header)
-	a := agent{browser: ua.Name, os: ua.OS, bot: ua.Bot || isTool(header)}
-	if ua.Name == header { // the parser's answer to what it does not know
-		a.browser = ""
-	}
-	switch {
-	case a.bot:
-		a.device = DeviceBot
-	case ua.Tablet:
-		a.device = DeviceTablet
-	case ua.Mobile:
-		a.device = DeviceMobile
-	case ua.Desktop:
-		a.device = DeviceDesktop
-	}
-	return a
 }
