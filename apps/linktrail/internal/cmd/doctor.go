@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/linktrail/linktrail/apps/linktrail/internal/doctor"
@@ -82,6 +83,7 @@ func (a *app) doctor(ctx context.Context, f doctorFlags) error {
 	if f.json {
 		a.output = "json"
 	}
+	logging.Disable() // go-redis tells of each attempt on stderr
 	system, err := a.system(f)
 	if err != nil {
 		return err
@@ -200,9 +202,9 @@ func doctorTable(w io.Writer, r doctor.Report) error {
 		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
 			return err
 		}
-		for _, p := range f.Problems {
+		for i, p := range f.Problems {
 			_, _ = fmt.Fprintln(w, indent+printable(p.Detail))
-			if p.Try != "" {
+			if again := i+1 < len(f.Problems) && f.Problems[i+1].Try == p.Try; p.Try != "" && !again {
 				_, _ = fmt.Fprintln(w, indent+"try: "+printable(p.Try))
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	franz "github.com/twmb/franz-go/pkg/kgo"
@@ -82,6 +83,12 @@ func (k *kafka) examine(ctx context.Context) (string, []Problem) {
 	return k.describe(metadata), problems
 }
 
+// A topic that was made a moment ago is not known to every broker yet: it is asked for again.
+const (
+	metadataAsks  = 4
+	metadataPause = 250 * time.Millisecond
+)
+
 // metadata asks a broker for the cluster and for our topics, without having them made.
 func (k *kafka) metadata(ctx context.Context, broker *franz.Broker) (*kmsg.MetadataResponse, error) {
 	request := kmsg.NewPtrMetadataRequest()
@@ -91,11 +98,25 @@ func (k *kafka) metadata(ctx context.Context, broker *franz.Broker) (*kmsg.Metad
 		topic.Topic = kmsg.StringPtr(name)
 		request.Topics = append(request.Topics, topic)
 	}
-	response, err := broker.Request(ctx, request)
-	if err != nil {
-		return nil, err
+	for asked := 1; ; asked++ {
+		response, err := broker.Request(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		m := response.(*kmsg.MetadataResponse)
+		if asked == metadataAsks || !slices.ContainsFunc(m.Topics, missing) {
+			return m, nil
+		}
+		select {
+		case <-ctx.Done():
+			return m, nil
+		case <-time.After(metadataPause):
+		}
 	}
-	return response.(*kmsg.MetadataResponse), nil
+}
+
+func missing(topic kmsg.MetadataResponseTopic) bool {
+	return errors.Is(kerr.ErrorForCode(topic.ErrorCode), kerr.UnknownTopicOrPartition)
 }
 
 func (k *kafka) describe(m *kmsg.MetadataResponse) string {

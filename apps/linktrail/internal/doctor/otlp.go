@@ -141,6 +141,8 @@ func (e exporter) grpcFault(err error) Problem {
 		return problem(KindUnavailable, "look at the collector's load and limits", "%s takes no more: %s", e.Endpoint, shorten(text))
 	}
 	switch {
+	case strings.Contains(text, "ALPN"):
+		return problem(KindProtocol, elsewhere, "%s speaks TLS and no gRPC", e.Endpoint)
 	case strings.Contains(text, "server preface"), strings.Contains(text, "frame too large"), strings.Contains(text, "HTTP/1.1"), strings.Contains(text, "malformed"),
 		strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "error reading from server: EOF"), strings.Contains(text, "connection reset"):
 		if e.OtlpGrpcSecure {
@@ -153,17 +155,18 @@ func (e exporter) grpcFault(err error) Problem {
 }
 
 func (e exporter) http(ctx context.Context, config *tls.Config) (string, []Problem) {
+	const elsewhere = "correct Telemetry.Endpoint (OTLP/HTTP is port 4318 as a rule) and Telemetry.OtlpHttpPath (/v1/traces as a rule)"
 	answer, p := post(ctx, e.url(), "application/x-protobuf", nil, e.OtlpHeaders, config, e.keys())
 	if p != nil {
 		return "", []Problem{*p}
 	}
 	if answer.code/100 == 2 {
 		if answer.kind != "" && answer.kind != "application/x-protobuf" && answer.kind != "application/json" {
-			return one(KindProtocol, "correct Telemetry.Endpoint and OtlpHttpPath", "%s answers %s, which no collector does", e.url(), answer)
+			return one(KindProtocol, elsewhere, "%s answers %s, which no collector does", e.url(), answer)
 		}
 		return "it took an empty batch of spans", nil
 	}
-	return "", []Problem{answer.fault(e.url(), "correct Telemetry.Endpoint (OTLP/HTTP is port 4318 as a rule) and Telemetry.OtlpHttpPath (/v1/traces as a rule)",
+	return "", []Problem{answer.fault(e.url(), elsewhere,
 		"set or correct "+headers, "set Telemetry.OtlpHttpSecure to true")}
 }
 
@@ -317,6 +320,8 @@ func httpFault(err error, u *url.URL, k keys) Problem {
 	switch {
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return problem(KindTLS, "use http:// ("+k.enable+" false), or its TLS port", "%s does not speak TLS", addr)
+	case strings.Contains(text, `malformed HTTP response "\x00\x00`):
+		return problem(KindProtocol, "use its port for HTTP in "+k.address+", or the Batcher otlpgrpc if spans are to go there", "%s speaks gRPC and no HTTP/1.1", addr)
 	case slices.ContainsFunc([]string{"malformed HTTP", "bad status line", "transport connection broken"}, func(s string) bool { return strings.Contains(text, s) }):
 		return problem(KindProtocol, "correct "+k.address, "%s does not speak HTTP: %s", addr, oneLine(innermost(err)))
 	}

@@ -76,7 +76,14 @@ func dial(ctx context.Context, addr string, config *tls.Config, k keys) *Problem
 			return new(problem(KindTLS, fmt.Sprintf("if %s is a plain port, set %s to false; else use its TLS port", addr, k.enable),
 				"%s ends the connection during the TLS handshake: it may not speak TLS", addr))
 		}
-		return new(network(err, addr, k))
+		if p, ok := tlsFault(err, addr, k); ok || !timedOut(err) {
+			if !ok {
+				p = network(err, addr, k)
+			}
+			return &p
+		}
+		return new(problem(KindTimeout, fmt.Sprintf("if it is a plain port, set %s to false; else look whether it hangs", k.enable),
+			"%s accepts connections and does not answer the TLS handshake", addr))
 	}
 	return refusedLater(ctx, client, addr, k)
 }
@@ -137,7 +144,7 @@ func networkFault(err error, addr string, k keys) (Problem, bool) {
 
 // silent is a server that accepts connections and says nothing.
 func silent(addr string, k keys) Problem {
-	return problem(KindTimeout, fmt.Sprintf("look whether it hangs or is another kind of server, at %s; --timeout waits longer", k.address),
+	return problem(KindTimeout, fmt.Sprintf("look whether it hangs; correct %s if it is another server; --timeout waits longer", k.address),
 		"%s accepts connections and does not answer", addr)
 }
 

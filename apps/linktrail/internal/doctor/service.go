@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -143,7 +145,7 @@ func (s *Service) readStore(content []byte) {
 		Store store.Config `json:",optional"`
 	}
 	if err := conf.LoadFromYamlBytes(content, &c); err != nil {
-		s.wrong[checkStore] = err
+		s.wrong[checkStore] = fmt.Errorf("Store: %w", err)
 		return
 	}
 	if err := c.Store.Check(); err != nil {
@@ -159,7 +161,7 @@ func (s *Service) readRedis(content []byte) {
 		LinkCache linkcache.Config      `json:",optional"`
 	}
 	if err := conf.LoadFromYamlBytes(content, &c); err != nil {
-		s.wrong[checkRedis] = err
+		s.wrong[checkRedis] = fmt.Errorf("Redis, LinkCache: %w", err)
 		return
 	}
 	if len(c.Redis.Addrs) > 0 {
@@ -172,11 +174,11 @@ func (s *Service) readKafka(content []byte) {
 		return
 	}
 	var c struct{ ClickStream clickstream.Config }
-	err := conf.LoadFromYamlBytes(content, &c)
-	if err == nil {
-		err = c.ClickStream.Validate()
+	if err := conf.LoadFromYamlBytes(content, &c); err != nil {
+		s.wrong[checkKafka] = fmt.Errorf("ClickStream: %w", err)
+		return
 	}
-	if err != nil {
+	if err := c.ClickStream.Validate(); err != nil {
 		s.wrong[checkKafka] = err
 		return
 	}
@@ -185,6 +187,9 @@ func (s *Service) readKafka(content []byte) {
 
 func (s *Service) readTelemetry(content []byte) {
 	c, err := telemetry.Parse(content)
+	if err == nil {
+		c, err = overlaid(c, content)
+	}
 	if err != nil {
 		s.wrong[checkOTLP] = err
 		return
@@ -198,6 +203,29 @@ func (s *Service) readTelemetry(content []byte) {
 		c.Endpoint = filepath.Dir(c.Endpoint)
 	}
 	s.telemetry = &c
+}
+
+// overlaid puts the files of the service's TelemetryOverlay on top, where there are any.
+func overlaid(c telemetry.Config, content []byte) (telemetry.Config, error) {
+	var place struct {
+		TelemetryOverlay string `json:",optional"`
+	}
+	if err := conf.LoadFromYamlBytes(content, &place); err != nil {
+		return c, err
+	}
+	dir := place.TelemetryOverlay
+	if dir == "" {
+		return c, nil
+	}
+	var files [2][]byte
+	for i, name := range []string{telemetry.OverlayFile, telemetry.HeadersFile} {
+		part, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+		files[i] = part
+	}
+	return c.Overlaid(dir, files[0], files[1])
 }
 
 // readJaeger finds out where traces are read: as the service is told, else where it points people who want to see one.

@@ -128,7 +128,7 @@ func sqliteFault(err error, path, migrate string) Problem {
 	case timedOut(err), strings.Contains(text, "locked"):
 		return problem(KindTimeout, "look which process holds it: `fuser "+path+"`", "%s is locked by another process", path)
 	}
-	return problem(KindFile, "", "%s", oneLine(err))
+	return problem(KindFile, "name a file in Store.DSN, such as sqlite:data/linktrail.db", "%s", oneLine(err))
 }
 
 // SQLSTATEs, of PostgreSQL's appendix A.
@@ -152,12 +152,14 @@ func postgresFault(ctx context.Context, err error, dsn string) Problem {
 	}
 	k := keys{address: "Store.DSN", enable: "sslmode", ca: "sslrootcert of Store.DSN", cert: "sslcert and sslkey of Store.DSN"}
 	text := err.Error()
+	if strings.Contains(text, "server refused TLS connection") || strings.Contains(text, "failed to receive message") {
+		if !speaksPostgres(ctx, addr) && !strings.HasPrefix(config.Host, "/") && ctx.Err() == nil {
+			return problem(KindProtocol, "correct host and port in Store.DSN", "%s is not a PostgreSQL: its answer makes no sense", addr)
+		}
+	}
 	switch {
 	case strings.Contains(text, "server refused TLS connection"):
 		return problem(KindTLS, "switch TLS on at the server, or use sslmode=disable in Store.DSN", "%s does not speak TLS, which sslmode asks for", addr)
-	case strings.Contains(text, "invalid response to SSLRequest"), strings.Contains(text, "unknown message type"),
-		strings.Contains(text, "failed to receive message") && !timedOut(err) && !closed(err):
-		return problem(KindProtocol, "correct host and port in Store.DSN", "%s is not a PostgreSQL: its answer makes no sense", addr)
 	case strings.Contains(text, "server asked for SASL") || strings.Contains(text, "empty password") || strings.Contains(text, "password must be"):
 		return problem(KindCredentials, "put a password into Store.DSN, or set PGPASSWORD", "%s asks for a password and none is given", addr)
 	}
@@ -165,6 +167,25 @@ func postgresFault(ctx context.Context, err error, dsn string) Problem {
 		return silent(addr, k)
 	}
 	return network(err, addr, k)
+}
+
+// speaksPostgres asks a server whether it has TLS, which every PostgreSQL answers with one letter.
+func speaksPostgres(ctx context.Context, addr string) bool {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	if end, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(end)
+	}
+	question := [8]byte{0, 0, 0, 8, 4, 210, 22, 47} // SSLRequest, 80877103
+	answer := make([]byte, 2)
+	if _, err := conn.Write(question[:]); err != nil {
+		return false
+	}
+	n, err := conn.Read(answer)
+	return err == nil && (n == 1 && (answer[0] == 'S' || answer[0] == 'N') || answer[0] == 'E')
 }
 
 // refusal is what a PostgreSQL said.
