@@ -16,6 +16,7 @@ export GOFLAGS
 BUILDVCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 TEST_TIMEOUT ?= 20m
 PKG ?= ./...
+FUZZ ?= 1000000x
 
 ##@ Use
 
@@ -34,6 +35,10 @@ build: ## build bin/linktrail
 test: bin/testenv ## run all tests with the race detector on real servers (PKG=./internal/store/... for some)
 	@bin/testenv run -- go test -race -count=1 -timeout $(TEST_TIMEOUT) $(PKG)
 
+.PHONY: fuzz
+fuzz: ## run every fuzz target for a million executions (FUZZ=30s for so long; TARGET=Decode for some); needs no servers
+	@hack/fuzz '$(FUZZ)' '$(TARGET)'
+
 .PHONY: testenv
 testenv: bin/testenv ## start the servers for tests and keep them up; eval "$(go run ./hack/testenv/cmd env)" elsewhere
 	@exec bin/testenv up
@@ -46,6 +51,10 @@ bin/testenv:
 bench: build ## measure redirects beside bare servers, write docs/performance.md (ARGS=-help for more)
 	@go build -o bin/bench ./hack/bench
 	@exec bin/bench $(ARGS)
+
+.PHONY: console
+console: build ## try the console in a real browser; needs Node and Chromium (ARGS=--screenshots for docs/images)
+	@exec hack/console/run $(ARGS)
 
 .PHONY: generate
 generate: ## make the generated code afresh from url.api and analytics.proto

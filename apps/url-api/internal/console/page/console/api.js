@@ -30,8 +30,8 @@ export class Api {
 
   trace(id, signal) { return this.#ask(`/traces/${encodeURIComponent(id)}`, { signal, quiet: true }); }
 
-  // A quiet call is one that the page repeats by itself. It starts a trace that is not sampled: where this browser is
-  // trusted, as it is on the same machine, the clicks' traces are not lost among those of looking at them.
+  // A quiet call is one that the page repeats by itself. It starts a trace that is not sampled, where this browser is
+  // trusted as it is on the same machine: the clicks' traces shall not be lost among those of looking at them.
   async #ask(path, { method = "GET", body, signal, quiet = false } = {}) {
     const headers = { Accept: "application/json", Authorization: `Bearer ${this.#key}` };
     if (body) headers["Content-Type"] = "application/json";

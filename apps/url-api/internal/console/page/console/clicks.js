@@ -118,12 +118,13 @@ function place(list, rows) {
 
 /** visitor tells in a few words what a click was made with. */
 export function visitor(click) {
-  const known = [click.browser, click.os, click.device].filter((word) => word && word !== "unknown");
+  const known = [click.browser, click.os, click.device].filter((word) => word && word !== "unknown" && word !== "bot");
   return known.length ? known.join(" · ") : click.user_agent || "unknown";
 }
 
 function from(click) {
-  return [click.country, click.referrer.replace(/^https?:\/\//, "").replace(/\/$/, "")].filter(Boolean).join(" · ") || "–";
+  const host = /^[a-z]+:\/\/([^/]+)/i.exec(click.referrer)?.[1] ?? click.referrer;
+  return [click.country, host].filter(Boolean).join(" · ") || "–";
 }
 
 function showPause(paused) {

@@ -64,7 +64,7 @@ function filledIn() {
   const text = (field) => byId(fields[field]).value.trim();
   const wanted = { url: text("url") };
   // People leave the scheme out; a browser's address bar lets them.
-  if (wanted.url && !/^[a-z][a-z0-9+.-]*:/i.test(wanted.url)) wanted.url = `https://${wanted.url}`;
+  if (wanted.url && !/^[a-z][a-z0-9+.-]*:(?!\d)/i.test(wanted.url)) wanted.url = `https://${wanted.url}`;
   if (text("slug")) wanted.slug = text("slug");
   if (text("title")) wanted.title = text("title");
   const tags = text("tags").split(",").map((tag) => tag.trim()).filter(Boolean);

@@ -128,7 +128,7 @@ export class Waterfall {
   #axis() {
     const axis = make("div", { class: "ticks" });
     const marks = ticks(this.#total, 7);
-    for (const at of marks) {
+    for (const at of marks.filter((at) => at < 0.88 * this.#total)) { // the last would not fit
       const mark = make("span", { class: "tick", text: tickText(at) });
       mark.style.setProperty("--from", share(at, this.#total));
       axis.append(mark);
