@@ -10,11 +10,12 @@ import (
 	"testing"
 
 	"github.com/linktrail/linktrail/internal/click"
+	"github.com/linktrail/linktrail/internal/click/countrytest"
 )
 
 func TestCountries(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "countries.mmdb")
-	MustWriteMMDB(t, file, map[string]string{"203.0.113.0/24": "DE", "198.51.100.0/25": "us", "2001:db8::/32": "FR"})
+	countrytest.MustWriteMMDB(t, file, map[string]string{"203.0.113.0/24": "DE", "198.51.100.0/25": "us", "2001:db8::/32": "FR"})
 	countries, err := click.OpenCountries(file)
 	if err != nil {
 		t.Fatal(err)
@@ -53,6 +54,78 @@ func TestCountriesNone(t *testing.T) {
 	}
 }
 
+// TestCountriesReplaced puts another file in the place of one that is in use: it answers as before until it is opened anew.
+func TestCountriesReplaced(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "countries.mmdb")
+	addr := netip.MustParseAddr("203.0.113.9")
+	countrytest.MustWriteMMDB(t, file, map[string]string{"203.0.113.0/24": "DE"})
+	before := mustOpenCountries(t, file)
+	countrytest.MustWriteMMDB(t, file, map[string]string{"203.0.113.0/24": "FR", "2001:db8::/32": "AT"})
+	if got := before.Country(addr); got != "DE" {
+		t.Errorf("the old file says %q, want DE", got)
+	}
+	if got := mustOpenCountries(t, file).Country(addr); got != "FR" {
+		t.Errorf("the new file says %q, want FR", got)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if got := before.Country(addr); got != "DE" {
+		t.Errorf("the old file, which is gone, says %q, want DE", got)
+	}
+}
+
+// TestCountriesDamaged reads files that are damaged in their middle: no country comes of it that has not the shape of one,
+// and nothing worse.
+func TestCountriesDamaged(t *testing.T) {
+	good := filepath.Join(t.TempDir(), "countries.mmdb")
+	countrytest.MustWriteMMDB(t, good, map[string]string{"203.0.113.0/24": "DE", "198.51.100.0/25": "us", "2001:db8::/32": "FR"})
+	whole, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "damaged.mmdb")
+	for i := range len(whole) {
+		damaged := bytes.Clone(whole)
+		damaged[i] ^= 0xff
+		if i%5 == 0 {
+			damaged = damaged[:i]
+		}
+		if err := os.WriteFile(file, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		countries, err := click.OpenCountries(file)
+		if err != nil {
+			continue // the better case
+		}
+		for _, addr := range []string{"203.0.113.9", "198.51.100.1", "2001:db8:1::1", "8.8.8.8"} {
+			if got := countries.Country(netip.MustParseAddr(addr)); got != click.CleanCountry(got) {
+				t.Errorf("damaged at %d: %s is in %q", i, addr, got)
+			}
+		}
+		if err := countries.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(file); err != nil { // it may still be mapped
+			t.Fatal(err)
+		}
+	}
+}
+
+func mustOpenCountries(t *testing.T, file string) *click.Countries {
+	t.Helper()
+	countries, err := click.OpenCountries(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := countries.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return countries
+}
+
 func TestOpenCountriesErr(t *testing.T) {
 	torn := filepath.Join(t.TempDir(), "torn.mmdb")
 	if err := os.WriteFile(torn, []byte("no database"), 0o600); err != nil {
@@ -62,85 +135,5 @@ func TestOpenCountriesErr(t *testing.T) {
 		if _, err := click.OpenCountries(file); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: got %v", file, err)
 		}
-	}
-}
-
-// MustWriteMMDB writes a small MMDB file (MaxMind DB format 2.0) which maps networks to {"country": {"iso_code": …}}.
-func MustWriteMMDB(t *testing.T, file string, countries map[string]string) {
-	t.Helper()
-	type node [2]int // a child: 0 is none, n > 0 is the node n, n < 0 is the country -n-1
-	nodes := []node{{}}
-	var codes []string
-	for network, code := range countries {
-		prefix := netip.MustParsePrefix(network)
-		bits, addr := prefix.Bits(), prefix.Addr().As16()
-		if prefix.Addr().Is4() { // IPv4 lies at ::/96
-			addr[10], addr[11] = 0, 0
-			bits += 96
-		}
-		codes = append(codes, code)
-		at := 0
-		for i := range bits {
-			bit := addr[i/8] >> (7 - i%8) & 1
-			switch {
-			case i == bits-1:
-				nodes[at][bit] = -len(codes)
-			case nodes[at][bit] == 0:
-				nodes = append(nodes, node{})
-				nodes[at][bit] = len(nodes) - 1
-				at = len(nodes) - 1
-			default:
-				at = nodes[at][bit]
-			}
-		}
-	}
-	text := func(s string) []byte { return append([]byte{2<<5 | byte(len(s))}, s...) }
-	var data bytes.Buffer
-	offsets := make([]int, len(codes))
-	for i, code := range codes {
-		offsets[i] = data.Len()
-		data.WriteByte(7<<5 | 1) // a map of one pair
-		data.Write(text("country"))
-		data.WriteByte(7<<5 | 1)
-		data.Write(text("iso_code"))
-		data.Write(text(code))
-	}
-	var out bytes.Buffer
-	for _, n := range nodes {
-		for _, child := range n {
-			record := child
-			if child == 0 {
-				record = len(nodes)
-			} else if child < 0 {
-				record = len(nodes) + 16 + offsets[-child-1]
-			}
-			out.Write([]byte{byte(record >> 16), byte(record >> 8), byte(record)})
-		}
-	}
-	out.Write(make([]byte, 16))
-	out.Write(data.Bytes())
-	out.WriteString("\xab\xcd\xefMaxMind.com")
-	number := func(kind byte, n int) []byte { return []byte{kind<<5 | 2, byte(n >> 8), byte(n)} }
-	const uint16Kind, uint32Kind = 5, 6
-	out.WriteByte(7<<5 | 9)
-	for _, field := range []struct {
-		name  string
-		value []byte
-	}{
-		{"binary_format_major_version", number(uint16Kind, 2)},
-		{"binary_format_minor_version", number(uint16Kind, 0)},
-		{"build_epoch", []byte{4, 2, 0x67, 0, 0, 0}},
-		{"database_type", text("Test-Country")},
-		{"description", []byte{7 << 5}},
-		{"ip_version", number(uint16Kind, 6)},
-		{"languages", []byte{0, 4}},
-		{"node_count", number(uint32Kind, len(nodes))},
-		{"record_size", number(uint16Kind, 24)},
-	} {
-		out.Write(text(field.name))
-		out.Write(field.value)
-	}
-	if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
 	}
 }

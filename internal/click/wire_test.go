@@ -153,40 +153,6 @@ func TestDecodeErr(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	c := fullClick()
-	f.Add(c.AppendJSON(nil))
-	c = click.Click{ID: click.NewID(time.UnixMilli(1)), LinkID: 1, Code: "abc", Time: time.UnixMilli(1)}
-	f.Add(c.AppendJSON(nil))
-	f.Add([]byte(`{"v":1,"id":"019de352-0b33-774b-a0ab-8e2f2b1cfd21","link":9223372036854775807,"code":"---","time":"9999-12-31T23:59:59.999999-23:59"}`))
-	f.Add([]byte(`{"v":1e0,"net":"::/48"}`))
-	f.Add([]byte("null"))
-	f.Fuzz(func(t *testing.T, value []byte) {
-		c, err := click.Decode(value)
-		if err != nil {
-			return
-		}
-		again, err := click.Decode(c.AppendJSON(nil))
-		if err != nil {
-			t.Fatalf("what Decode returned cannot be decoded again: %v", err)
-		}
-		if diff := cmp.Diff(c, again, compareClicks); diff != "" {
-			t.Fatalf("-first +second\n%s", diff)
-		}
-		for _, s := range []string{c.UserAgent, c.Referrer, c.Language, c.Code} {
-			if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
-				t.Fatalf("%q cannot be stored", s)
-			}
-		}
-		click.Classify(&c)
-		for _, v := range c.Dimensions() {
-			if v.Value == "" || !utf8.ValidString(v.Value) {
-				t.Fatalf("%s is %q", v.Dimension, v.Value)
-			}
-		}
-	})
-}
-
 func BenchmarkAppendJSON(b *testing.B) {
 	c := fullClick()
 	dst := make([]byte, 0, 1024)

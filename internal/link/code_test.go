@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -114,6 +115,28 @@ func TestValidCode(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { _ = link.ValidCode(s) }); n != 0 {
 		t.Errorf("ValidCode allocates %v times", n)
 	}
+}
+
+// FuzzSlug compares what decides about codes: what may be chosen has the shape of a code, what has the shape and may not be
+// chosen is reserved, and random codes may all be chosen.
+func FuzzSlug(f *testing.F) {
+	f.Add("abc")
+	f.Add("go-blog_2026")
+	f.Fuzz(func(t *testing.T, s string) {
+		err := link.CheckSlug(s)
+		switch {
+		case err == nil && !link.ValidCode(s):
+			t.Fatalf("%q may be chosen, but no link is looked for under it", s)
+		case err != nil && link.ValidCode(s) && !strings.HasSuffix(err.Error(), "is reserved"):
+			t.Fatalf("%q has the shape of a code, but %v", s, err)
+		case err != nil && link.KindOf(err) != link.KindInvalid:
+			t.Fatalf("%q: %v", s, err)
+		}
+		code, err := link.NewCode(io.MultiReader(strings.NewReader(s), rand.NewChaCha8([32]byte{})))
+		if err != nil || len(code) != link.CodeLength || link.CheckSlug(code) != nil {
+			t.Fatalf("a random code is %q, %v", code, err)
+		}
+	})
 }
 
 // mustRefuse wants an Error of kind Invalid on a field whose text contains want.
