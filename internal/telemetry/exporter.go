@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
 // exportTimeout is how long one batch may take, retries included.
@@ -59,14 +61,14 @@ func newOTLPGRPC(c Config) (sdktrace.SpanExporter, error) {
 	}
 	if !c.OtlpGrpcSecure {
 		opts = append(opts, otlptracegrpc.WithInsecure())
-		return otlptracegrpc.New(context.Background(), opts...)
+		return otlp.New(context.Background(), otlptracegrpc.NewClient(opts...))
 	}
 	config, err := c.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
 	opts = append(opts, otlptracegrpc.WithTLSCredentials(credentials.NewTLS(config)))
-	return otlptracegrpc.New(context.Background(), opts...)
+	return otlp.New(context.Background(), otlptracegrpc.NewClient(opts...))
 }
 
 func newOTLPHTTP(c Config) (sdktrace.SpanExporter, error) {
@@ -85,14 +87,14 @@ func newOTLPHTTP(c Config) (sdktrace.SpanExporter, error) {
 	}
 	if !c.OtlpHttpSecure {
 		opts = append(opts, otlptracehttp.WithInsecure())
-		return otlptracehttp.New(context.Background(), opts...)
+		return otlp.New(context.Background(), otlptracehttp.NewClient(opts...))
 	}
 	config, err := c.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
 	opts = append(opts, otlptracehttp.WithTLSClientConfig(config))
-	return otlptracehttp.New(context.Background(), opts...)
+	return otlp.New(context.Background(), otlptracehttp.NewClient(opts...))
 }
 
 // newZipkin gives the exporter connections of its own, so that it can close them.

@@ -1,0 +1,64 @@
+// Package otlp exports spans over the OpenTelemetry protocol as OpenTelemetry's own exporter does, with its clients, for
+// a fraction of the processor time: spans are written as the protocol's bytes at once, not as a tree of messages which
+// is then measured and written.
+package otlp
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/sdk/instrumentation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+)
+
+// Exporter is a SpanExporter. As the SDK calls it, one call at a time, it is safe.
+type Exporter struct {
+	client otlptrace.Client
+	buffer []byte
+	scopes []instrumentation.Scope
+}
+
+var _ sdktrace.SpanExporter = (*Exporter)(nil)
+
+// keep is the most bytes of a batch whose room is kept for the next.
+const keep = 4 << 20
+
+// New starts a client, which connects by itself, and returns the Exporter that owns it.
+func New(ctx context.Context, client otlptrace.Client) (*Exporter, error) {
+	if err := client.Start(ctx); err != nil {
+		return nil, err
+	}
+	return &Exporter{client: client}, nil
+}
+
+// ExportSpans sends spans of one provider and returns when the collector has taken them, or an error when it has not,
+// after the client's retries.
+func (e *Exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if len(spans) == 0 {
+		return nil
+	}
+	e.scopes = e.scopes[:0]
+	for _, span := range spans {
+		if scope := span.InstrumentationScope(); !slices.Contains(e.scopes, scope) {
+			e.scopes = append(e.scopes, scope)
+		}
+	}
+	e.buffer = appendResourceSpans(e.buffer[:0], spans, e.scopes)
+	// What a message does not know it passes on as it is: so the client's message is written by copying the bytes.
+	var message tracepb.ResourceSpans
+	message.ProtoReflect().SetUnknown(e.buffer)
+	err := e.client.UploadTraces(ctx, []*tracepb.ResourceSpans{&message})
+	if cap(e.buffer) > keep {
+		e.buffer = nil
+	}
+	if err != nil {
+		return fmt.Errorf("traces export: %w", err)
+	}
+	return nil
+}
+
+// Shutdown closes the client's connections.
+func (e *Exporter) Shutdown(ctx context.Context) error { return e.client.Stop(ctx) }
