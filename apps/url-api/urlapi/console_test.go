@@ -12,7 +12,12 @@ import (
 
 // TestConsole asks for the console's page through everything that stands around the API's handlers.
 func TestConsole(t *testing.T) {
-	ask := func(t *testing.T, s *server, method, path, etag string) (*http.Response, string) {
+	type answer struct {
+		status int
+		header http.Header
+		body   string
+	}
+	ask := func(t *testing.T, s *server, method, path, etag string) answer {
 		t.Helper()
 		request, err := http.NewRequest(method, s.api+path, http.NoBody)
 		if err != nil {
@@ -30,50 +35,48 @@ func TestConsole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return response, string(body)
+		return answer{response.StatusCode, response.Header, string(body)}
 	}
-	wantProblem := func(t *testing.T, response *http.Response, body string, status int) {
+	wantProblem := func(t *testing.T, got answer, status int) {
 		t.Helper()
 		var p problem.Problem
-		if response.StatusCode != status || response.Header.Get("Content-Type") != problem.ContentType ||
-			json.Unmarshal([]byte(body), &p) != nil || p.Status != status {
-			t.Errorf("%s, %s: %s; want a problem of status %d", response.Status, response.Header.Get("Content-Type"), body, status)
+		if got.status != status || got.header.Get("Content-Type") != problem.ContentType ||
+			json.Unmarshal([]byte(got.body), &p) != nil || p.Status != status {
+			t.Errorf("%d, %s: %s; want a problem of status %d", got.status, got.header.Get("Content-Type"), got.body, status)
 		}
 	}
 	t.Run("OK", func(t *testing.T) {
 		s := mustServe(t, "")
 		for path, mediaType := range map[string]string{"/": "text/html; charset=utf-8", "/console.js": "text/javascript; charset=utf-8",
 			"/console.css": "text/css; charset=utf-8", "/console.svg": "image/svg+xml", "/console/api.js": "text/javascript; charset=utf-8"} {
-			response, body := ask(t, s, http.MethodGet, path, "")
-			if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != mediaType || body == "" {
-				t.Errorf("%s: %s, %s, %d bytes", path, response.Status, response.Header.Get("Content-Type"), len(body))
+			got := ask(t, s, http.MethodGet, path, "")
+			if got.status != http.StatusOK || got.header.Get("Content-Type") != mediaType || got.body == "" {
+				t.Errorf("%s: %d, %s, %d bytes", path, got.status, got.header.Get("Content-Type"), len(got.body))
 			}
-			if policy := response.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") {
+			if policy := got.header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") {
 				t.Errorf("%s: policy %q", path, policy)
 			}
-			if response.Header.Get("Traceparent") == "" {
+			if got.header.Get("Traceparent") == "" {
 				t.Errorf("%s: no traceparent", path)
 			}
-			if again, rest := ask(t, s, http.MethodGet, path, response.Header.Get("ETag")); again.StatusCode != http.StatusNotModified || rest != "" {
-				t.Errorf("%s again: %s, %d bytes", path, again.Status, len(rest))
+			if again := ask(t, s, http.MethodGet, path, got.header.Get("ETag")); again.status != http.StatusNotModified || again.body != "" {
+				t.Errorf("%s again: %d, %d bytes", path, again.status, len(again.body))
 			}
-			if head, none := ask(t, s, http.MethodHead, path, ""); head.StatusCode != http.StatusOK || none != "" {
-				t.Errorf("HEAD %s: %s, %d bytes", path, head.Status, len(none))
+			if head := ask(t, s, http.MethodHead, path, ""); head.status != http.StatusOK || head.body != "" {
+				t.Errorf("HEAD %s: %d, %d bytes", path, head.status, len(head.body))
 			}
 		}
-		response, body := ask(t, s, http.MethodPost, "/", "")
-		wantProblem(t, response, body, http.StatusMethodNotAllowed)
-		if allow := response.Header.Get("Allow"); !strings.Contains(allow, http.MethodGet) || !strings.Contains(allow, http.MethodHead) {
+		post := ask(t, s, http.MethodPost, "/", "")
+		wantProblem(t, post, http.StatusMethodNotAllowed)
+		if allow := post.header.Get("Allow"); !strings.Contains(allow, http.MethodGet) || !strings.Contains(allow, http.MethodHead) {
 			t.Errorf("Allow: %q", allow)
 		}
-		response, body = ask(t, s, http.MethodGet, "/console/none.js", "")
-		wantProblem(t, response, body, http.StatusNotFound)
+		wantProblem(t, ask(t, s, http.MethodGet, "/console/none.js", ""), http.StatusNotFound)
 	})
 	t.Run("OK off", func(t *testing.T) {
 		s := mustServe(t, "Console: {Enabled: false}")
 		for _, path := range []string{"/", "/console.js"} {
-			response, body := ask(t, s, http.MethodGet, path, "")
-			wantProblem(t, response, body, http.StatusNotFound)
+			wantProblem(t, ask(t, s, http.MethodGet, path, ""), http.StatusNotFound)
 		}
 	})
 }

@@ -45,7 +45,15 @@ func mustServe(t *testing.T) ([]string, *httptest.Server) {
 	return addresses, server
 }
 
-func mustAsk(t *testing.T, method, address, ifNoneMatch string) (*http.Response, string) {
+// answer is a response, read.
+type answer struct {
+	status int
+	length int64
+	header http.Header
+	body   string
+}
+
+func mustAsk(t *testing.T, method, address, ifNoneMatch string) answer {
 	t.Helper()
 	request, err := http.NewRequest(method, address, http.NoBody)
 	if err != nil {
@@ -63,7 +71,7 @@ func mustAsk(t *testing.T, method, address, ifNoneMatch string) (*http.Response,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(body)
+	return answer{response.StatusCode, response.ContentLength, response.Header, string(body)}
 }
 
 func TestRoutes(t *testing.T) {
@@ -81,23 +89,23 @@ func TestRoutes(t *testing.T) {
 	}
 	for _, address := range addresses {
 		t.Run("OK "+address, func(t *testing.T) {
-			response, body := mustAsk(t, http.MethodGet, server.URL+address, "")
-			if response.StatusCode != http.StatusOK || body == "" {
-				t.Fatalf("%s with %d bytes", response.Status, len(body))
+			got := mustAsk(t, http.MethodGet, server.URL+address, "")
+			if got.status != http.StatusOK || got.body == "" {
+				t.Fatalf("%d with %d bytes", got.status, len(got.body))
 			}
-			wantHeaders(t, response.Header)
-			etag := response.Header.Get("ETag")
-			again, rest := mustAsk(t, http.MethodGet, server.URL+address, etag)
-			if again.StatusCode != http.StatusNotModified || rest != "" || again.Header.Get("ETag") != etag {
-				t.Errorf("with its ETag: %s, %d bytes, ETag %s", again.Status, len(rest), again.Header.Get("ETag"))
+			wantHeaders(t, got.header)
+			etag := got.header.Get("ETag")
+			again := mustAsk(t, http.MethodGet, server.URL+address, etag)
+			if again.status != http.StatusNotModified || again.body != "" || again.header.Get("ETag") != etag {
+				t.Errorf("with its ETag: %d, %d bytes, ETag %s", again.status, len(again.body), again.header.Get("ETag"))
 			}
-			wantHeaders(t, again.Header)
-			if other, _ := mustAsk(t, http.MethodGet, server.URL+address, `"another"`); other.StatusCode != http.StatusOK {
-				t.Errorf("with another ETag: %s", other.Status)
+			wantHeaders(t, again.header)
+			if other := mustAsk(t, http.MethodGet, server.URL+address, `"another"`); other.status != http.StatusOK {
+				t.Errorf("with another ETag: %d", other.status)
 			}
-			head, none := mustAsk(t, http.MethodHead, server.URL+address, "")
-			if head.StatusCode != http.StatusOK || none != "" || head.ContentLength != int64(len(body)) {
-				t.Errorf("HEAD: %s, %d bytes, length %d", head.Status, len(none), head.ContentLength)
+			head := mustAsk(t, http.MethodHead, server.URL+address, "")
+			if head.status != http.StatusOK || head.body != "" || head.length != int64(len(got.body)) {
+				t.Errorf("HEAD: %d, %d bytes, length %d", head.status, len(head.body), head.length)
 			}
 		})
 	}
@@ -142,7 +150,7 @@ func TestPolicy(t *testing.T) {
 		".svg":  regexp.MustCompile(`(?i)<script|<style|\sstyle=|\son[a-z]+=|href`),
 	}
 	for _, address := range addresses {
-		_, body := mustAsk(t, http.MethodGet, server.URL+address, "")
+		body := mustAsk(t, http.MethodGet, server.URL+address, "").body
 		extension := path.Ext(address)
 		if address == "/" {
 			extension = ".html"
@@ -160,7 +168,7 @@ func TestReferences(t *testing.T) {
 	attribute := regexp.MustCompile(`(?:src|href)="([^"]+)"`)
 	imported := regexp.MustCompile(`(?m)^(?:import|export)\b[^;]*?from "([^"]+)";`)
 	for _, address := range addresses {
-		_, body := mustAsk(t, http.MethodGet, server.URL+address, "")
+		body := mustAsk(t, http.MethodGet, server.URL+address, "").body
 		switch {
 		case address == "/":
 			for _, match := range attribute.FindAllStringSubmatch(body, -1) {
