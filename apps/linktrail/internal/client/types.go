@@ -70,10 +70,27 @@ type Count struct {
 	Clicks int64  `json:"clicks"`
 }
 
-// Click is one redirect that was answered, as far as the command line uses it.
+// Click is one redirect that was answered.
 type Click struct {
-	ID      string `json:"id"`
-	Time    string `json:"time"`
-	TraceID string `json:"trace_id"`
-	SpanID  string `json:"span_id"`
+	ID        string  `json:"id"`
+	Code      string  `json:"code"`
+	Time      string  `json:"time"`
+	TraceID   string  `json:"trace_id"`
+	SpanID    string  `json:"span_id"`
+	Sampled   bool    `json:"sampled"`
+	TraceURL  *string `json:"trace_url"`
+	Referrer  string  `json:"referrer"`
+	Country   string  `json:"country"`
+	Browser   string  `json:"browser"`
+	OS        string  `json:"os"`
+	Device    string  `json:"device"`
+	Language  string  `json:"language"`
+	UserAgent string  `json:"user_agent"`
+	Bot       bool    `json:"bot"`
+}
+
+// ClickPage is some clicks, newest first. Next is the cursor of the next page, nil on the last.
+type ClickPage struct {
+	Clicks []Click `json:"clicks"`
+	Next   *string `json:"next"`
 }
