@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -282,7 +283,7 @@ func ended(t *testing.T, conns []net.Conn) {
 	t.Helper()
 	for i, c := range conns {
 		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
-		if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 			t.Fatalf("connection %d of %d: %d bytes, %v; want its end", i, len(conns), n, err)
 		}
 	}

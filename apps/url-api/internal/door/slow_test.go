@@ -112,21 +112,21 @@ func TestSlowCallers(t *testing.T) {
 	t.Run("OK who does not read is let go", func(t *testing.T) {
 		h := open(t, func(c *door.Config, _ *door.Deps, _ *linkcache.Config) { c.WriteTimeout = 300 * time.Millisecond })
 		conn := h.dial()
-		sent := make(chan error, 1)
+		refused := make(chan struct{})
 		go func() {
 			for {
 				if _, err := io.WriteString(conn, strings.Repeat("GET /unknown HTTP/1.1\r\nHost: s\r\n\r\n", 100)); err != nil {
-					sent <- err
+					close(refused)
 					return
 				}
 			}
 		}()
 		select {
-		case <-sent:
+		case <-refused:
 		case <-time.After(15 * time.Second):
 			t.Error("it may send for ever")
 			_ = conn.Close()
-			<-sent
+			<-refused
 		}
 		if a := h.ask("GET", "/found"); a.StatusCode != http.StatusFound {
 			t.Errorf("another caller: %d", a.StatusCode)

@@ -69,7 +69,7 @@ func validFields(raw []byte) bool {
 		}
 		raw = rest[end+1:]
 	}
-	return string(raw) == "\r\n" && !(length && coding)
+	return string(raw) == "\r\n" && (!length || !coding)
 }
 
 // checkVersion looks at a version other than 1.1, which fasthttp takes for 1.0 whatever it is. A higher 1.x is answered as

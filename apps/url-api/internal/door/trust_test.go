@@ -1,6 +1,7 @@
 package door_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func TestForeignContext(t *testing.T) {
 					d.Tracers = provider
 				})
 				answers := h.raw("GET /found HTTP/1.1\r\nHost: s\r\nForwarded: for=127.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\n" + tt.headers + "\r\n")
-				if len(answers) != 1 || answers[0].StatusCode != 302 {
+				if len(answers) != 1 || answers[0].StatusCode != http.StatusFound {
 					t.Fatalf("%v", answers)
 				}
 				got := answers[0].Header.Get("Traceparent")
