@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,40 +88,27 @@ func (p *processor) Shutdown(ctx context.Context) error {
 // pipeline is a bounded queue before a batch processor before an exporter.
 //
 // The SDK's batch processor does not tell what it drops, and a span that comes
-// while it shuts down can get lost without a trace. So the bound is kept here,
-// one queue's length before the SDK's, and whoever hands in a span holds a
-// reference: close begins only when all have let go.
+// while it shuts down can get lost without a trace. So the bound is kept here, and
+// whoever hands in a span holds a reference: close begins only when all have let
+// go.
 type pipeline struct {
-	batches sdktrace.SpanProcessor
+	batches *batcher
 	export  *exporter
 	limit   int64 // spans that may wait or be on their way
 	counts  *counts
 
-	refs     atomic.Int64  // the owner's and one for each OnEnd under way; 0 is final
-	idle     chan struct{} // closed when refs reaches 0
-	flushing chan struct{} // holds one token: the SDK queues a marker for each flush
+	refs atomic.Int64  // the owner's and one for each OnEnd under way; 0 is final
+	idle chan struct{} // closed when refs reaches 0
 }
 
 // newPipeline starts a pipeline; close ends it. delay is how long a batch may wait
-// to be filled, 0 for the SDK's default. Spans that cannot be delivered before a
+// to be filled, 0 for BatchDelay. Spans that cannot be delivered before a
 // close ends go to leftover, one after the other.
 func newPipeline(inner sdktrace.SpanExporter, limit int, delay time.Duration, counts *counts, leftover func(sdktrace.ReadOnlySpan)) *pipeline {
-	p := &pipeline{
-		limit:    int64(limit),
-		counts:   counts,
-		idle:     make(chan struct{}),
-		flushing: make(chan struct{}, 1),
-	}
+	p := &pipeline{limit: int64(limit), counts: counts, idle: make(chan struct{})}
 	p.refs.Store(1)
 	p.export = newCountingExporter(inner, counts, leftover)
-	opts := []sdktrace.BatchSpanProcessorOption{
-		sdktrace.WithMaxQueueSize(limit + 1), // room for a flush's marker
-		sdktrace.WithMaxExportBatchSize(min(limit, sdktrace.DefaultMaxExportBatchSize)),
-	}
-	if delay > 0 {
-		opts = append(opts, sdktrace.WithBatchTimeout(delay))
-	}
-	p.batches = sdktrace.NewBatchSpanProcessor(p.export, opts...)
+	p.batches = newBatcher(p.export, min(limit, batchSize), cmp.Or(delay, BatchDelay))
 	return p
 }
 
@@ -151,18 +139,10 @@ func (p *pipeline) onEnd(span sdktrace.ReadOnlySpan) {
 		p.counts.dropped[dropQueueFull].Add(1)
 		return
 	}
-	p.batches.OnEnd(span)
+	p.batches.add(span)
 }
 
-func (p *pipeline) flush(ctx context.Context) error {
-	select {
-	case p.flushing <- struct{}{}:
-		defer func() { <-p.flushing }()
-		return p.batches.ForceFlush(ctx)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (p *pipeline) flush(ctx context.Context) error { return p.batches.flush(ctx) }
 
 // abandonGrace is how long close waits, once its time is up, for an exporter to
 // notice.
@@ -180,12 +160,12 @@ func (p *pipeline) close(ctx context.Context) error {
 
 	stop := context.AfterFunc(ctx, p.export.abandon)
 	defer stop()
-	err := p.batches.Shutdown(ctx)
+	err := p.batches.shutdown(ctx)
 	if ctx.Err() == nil {
 		return err
 	}
 
-	// The time is up. The SDK's goroutine now finds each export cancelled at once.
+	// The time is up. The batcher's goroutine now finds each export cancelled at once.
 	p.export.abandon()
 	grace := time.NewTimer(abandonGrace)
 	defer grace.Stop()
@@ -246,7 +226,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	return err
 }
 
-// Shutdown is called once, by the batch processor, after the last batch.
+// Shutdown is called once, by the batcher, after the last batch.
 func (e *exporter) Shutdown(ctx context.Context) error {
 	defer close(e.closed)
 	defer e.abandon()
