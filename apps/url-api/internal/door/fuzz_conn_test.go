@@ -184,7 +184,8 @@ func FuzzConnection(f *testing.F) {
 	l := new(ledger)
 	links := linkcache.New(linkcache.Config{}, known{}, nil)
 	f.Cleanup(links.Close)
-	d, err := New(Config{}, Deps{Links: links, Clicks: l, Tracers: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(l))})
+	tracers := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(l), sdktrace.WithSampler(sdktrace.AlwaysSample()))
+	d, err := New(Config{}, Deps{Links: links, Clicks: l, Tracers: tracers})
 	if err != nil {
 		f.Fatal(err)
 	}
