@@ -58,6 +58,7 @@ func testErrors(t *testing.T, s *server) {
 		{"Empty", http.MethodPost, "/links", ``, 400, "body", nil},
 		{"NotJSON", http.MethodPost, "/links", `{"url":`, 400, "body", nil},
 		{"TwoDocuments", http.MethodPost, "/links", `{"url":"http://a.example"}{}`, 400, "body", nil},
+		{"NotUTF8", http.MethodPost, "/links", "{\"url\":\"http://a.example/\xff\"}", 400, "body", nil},
 		{"List", http.MethodPost, "/links", `[]`, 400, "body", nil},
 		{"Null", http.MethodPost, "/links", `null`, 400, "body", nil},
 		{"NoURL", http.MethodPost, "/links", `{}`, 400, "url", nil},

@@ -74,11 +74,15 @@ func mustServeOn(t *testing.T, dsn, yaml string) *server {
 	door, api, ops := testenv.FreeAddr(t), testenv.FreeAddr(t), testenv.FreeAddr(t)
 	s.door, s.api, s.ops = "http://"+door, "http://"+api, "http://"+ops
 	_, port, _ := net.SplitHostPort(api)
+	limit := "MaxBytes: 4096"
+	if strings.Contains(yaml, "MaxBytes:") {
+		limit = ""
+	}
 	file := mustWrite(t, filepath.Join(dir, "url-api.yaml"), fmt.Sprintf(`
 Name: url-api
 Host: 127.0.0.1
 Port: %s
-MaxBytes: 4096
+%s
 Middlewares: {Log: false}
 Log: {Level: severe, Stat: false}
 PublicURL: https://go.example/
@@ -91,7 +95,7 @@ Analytics: {Endpoints: [%q]}
 Telemetry: {Batcher: file, Endpoint: %q}
 Ops: {Addr: %q}
 Drain: 5s
-%s`, port, door, dsn, s.brokers[0], rpc, filepath.Join(s.spans, "url-api.jsonl"), ops,
+%s`, port, limit, door, dsn, s.brokers[0], rpc, filepath.Join(s.spans, "url-api.jsonl"), ops,
 		strings.ReplaceAll(yaml, "{spans}", s.spans)))
 	s.mustRun(t, file)
 	if s.contract, err = apitest.Load(t.Context(), s.api); err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/linktrail/linktrail/internal/tracequery"
 )
 
-// mustVisit asks the front door for a code and returns the id of the click's trace.
-func (s *server) mustVisit(t *testing.T, code string) string {
+// mustTraceVisit asks the front door for a code and returns the id of the click's trace.
+func (s *server) mustTraceVisit(t *testing.T, code string) string {
 	t.Helper()
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Get(s.door + "/" + code)
@@ -51,7 +51,7 @@ func spanLine(service, traceID string, n int, attributes string) string {
 func TestTraces(t *testing.T) {
 	s := mustServe(t, "TraceQuery: {Files: {spans}}\n")
 	s.mustCall(t, http.StatusCreated, http.MethodPost, "/api/v1/links", `{"url":"http://a.example","slug":"traced"}`)
-	id := s.mustVisit(t, "traced")
+	id := s.mustTraceVisit(t, "traced")
 
 	t.Run("OKLikeTheCommand", func(t *testing.T) {
 		var a answer

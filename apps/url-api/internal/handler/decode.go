@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/zeromicro/go-zero/rest/pathvar"
 
@@ -83,6 +84,9 @@ func readObject(w http.ResponseWriter, r *http.Request, limit int64) (map[string
 	}
 	if len(raw) == 0 {
 		return nil, link.Invalid("body", "is empty; it must be a JSON object")
+	}
+	if !utf8.Valid(raw) { // a decoder would put other characters in place of what is not
+		return nil, link.Invalid("body", "is not UTF-8")
 	}
 	var body map[string]json.RawMessage
 	err = json.Unmarshal(raw, &body)
