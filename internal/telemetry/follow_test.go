@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -454,7 +455,7 @@ func TestStatusHandler(t *testing.T) {
 	MustWriteFile(t, filepath.Join(dir, HeadersFile), "Telemetry: {OtlpHeaders: {token: hidden}}")
 	p := MustFollow(t, ownBlock(), dir)
 	answer := httptest.NewRecorder()
-	p.StatusHandler().ServeHTTP(answer, httptest.NewRequest("GET", "/telemetry", nil))
+	p.StatusHandler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/telemetry", nil))
 	if bytes.Contains(answer.Body.Bytes(), []byte("hidden")) {
 		t.Errorf("a credential is shown: %s", answer.Body)
 	}

@@ -108,6 +108,10 @@ func (c *Config) setSecretHeaders(content []byte) error {
 	return c.checkHeaders()
 }
 
+// OverlayBlock is the Telemetry block of an overlay's file, by keys as they are
+// written there; nil when it has none. Keys and values are not checked.
+func OverlayBlock(content []byte) (map[string]any, error) { return parseOverlay(content) }
+
 // parseOverlay reads the Telemetry block of an overlay's file; nil when it has
 // none. A file may hold credentials in any place where someone put them by
 // mistake, so its errors show keys alone.

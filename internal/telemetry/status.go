@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/zeromicro/go-zero/core/logx"
@@ -38,7 +39,7 @@ type Status struct {
 type Refusal struct {
 	// Hash is its OverlayHash.
 	Hash string `json:"hash"`
-	// Reason names file, key, value and what is allowed.
+	// Reason names file, key, value and what is allowed, on one line.
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
 }
@@ -107,7 +108,7 @@ func (p *Provider) adopt(t target) bool {
 		p.mu.Unlock()
 		return true
 	}
-	refusal := &Refusal{Hash: hash, Reason: err.Error(), At: time.Now()}
+	refusal := &Refusal{Hash: hash, Reason: strings.ReplaceAll(err.Error(), "\n", "; "), At: time.Now()}
 	p.mu.Lock()
 	known := p.refused != nil && p.refused.Hash == hash && p.refused.Reason == refusal.Reason
 	if !known {

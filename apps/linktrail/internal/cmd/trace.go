@@ -61,6 +61,12 @@ from where the "linktrail up" of --data sends them.`,
 				return err
 			}
 			trace, err := traces.Await(c.Context(), source, id, f.wait)
+			if hint := a.missingSpans(c.Context(), f, trace, err); hint != "" {
+				if err != nil {
+					return fmt.Errorf("%w; %s", err, hint)
+				}
+				_, _ = fmt.Fprintln(a.err, "spans may be missing:", hint)
+			}
 			if err != nil {
 				return err
 			}
@@ -73,6 +79,20 @@ from where the "linktrail up" of --data sends them.`,
 	flags.StringVar(&f.spans, "spans", "", "folder with files of spans [LINKTRAIL_SPANS]")
 	flags.DurationVar(&f.wait, "wait", 5*time.Second, "how long to wait for the trace to be whole: spans are sent in batches")
 	return c
+}
+
+// missingSpans says why a trace that was read where "linktrail up" sends spans is not there or not whole, as far as the
+// telemetry overlay is the reason.
+func (a *app) missingSpans(ctx context.Context, f traceFlags, trace tracequery.Trace, err error) string {
+	named := f.jaeger + f.spans + env("LINKTRAIL_JAEGER") + env("LINKTRAIL_SPANS")
+	if named != "" || err != nil && !errors.Is(err, tracequery.ErrNotFound) || err == nil && traces.Whole(trace) {
+		return ""
+	}
+	elsewhere, fewer := a.whereSpansGo(ctx)
+	if elsewhere == "" && err != nil {
+		return fewer
+	}
+	return elsewhere
 }
 
 // traceSource is where traces are read: flags, environment, what runs on --data, what ran there.
