@@ -18,9 +18,9 @@ type Click struct {
 	TraceURL  *string `json:"trace_url,example=http://localhost:16686/trace/4bf92f3577b34da6a3ce929d0e0e4736"` // Where to see the trace; null when it was not sampled or no viewer is configured.
 	Referrer  string  `json:"referrer,example=https://go.dev/"`                                                // Where the visitor came from, without query.
 	Country   string  `json:"country,example=DE"`                                                              // ISO 3166-1 alpha-2, or empty.
-	Browser   string  `json:"browser,example=Firefox"`                                                         // The browser, by its user agent.
-	OS        string  `json:"os,example=Linux"`                                                                // The operating system, by the user agent.
-	Device    string  `json:"device,example=desktop"`                                                          // The kind of device, by the user agent.
+	Browser   string  `json:"browser,example=Firefox"`                                                         // The browser, by its user agent; of a bot its name. One of a small set, or "unknown".
+	OS        string  `json:"os,example=Linux"`                                                                // The operating system, by the user agent; "unknown" of a bot.
+	Device    string  `json:"device,example=desktop"`                                                          // desktop, mobile, tablet, tv, console, bot or unknown, by the user agent.
 	Language  string  `json:"language,example=de-DE"`                                                          // The language asked for first.
 	UserAgent string  `json:"user_agent"`                                                                      // The user agent as it was sent, cut at 512 bytes.
 	Bot       bool    `json:"bot"`                                                                             // Whether it was a bot, by its user agent.
