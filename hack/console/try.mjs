@@ -190,6 +190,23 @@ async function unsampled(page, address) {
   await page.keyboard.press("Escape");
 }
 
+// unseen is a page in a tab at the back.
+async function unseen(page) {
+  const hide = (hidden) => page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { configurable: true, value });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  let asked = 0;
+  const count = (request) => { if (request.url().includes("/api/v1/clicks")) asked++; };
+  await hide(true);
+  page.on("request", count);
+  await page.waitForTimeout(2500);
+  page.off("request", count);
+  expect("a page that nobody sees asks for nothing", asked === 0, `${asked} requests`);
+  await hide(false);
+  await page.waitForSelector("#clicks-state[data-state=live]");
+}
+
 // interruptions: the list says when it does not follow.
 async function interruptions(page, address) {
   await page.click("#clicks-pause");
@@ -226,6 +243,7 @@ async function desktop(browser, system, target) {
     names.some((name) => name.includes(click.trace_id.slice(0, 8))), names);
   expect("and shows where it is", reached.every(({ seen }) => seen), reached.filter(({ seen }) => !seen));
   await unsampled(page, address);
+  await unseen(page);
   await interruptions(page, address);
   await strangers(page, address);
   expect("no complaints on a desktop", page.complaints.length === 0, page.complaints);

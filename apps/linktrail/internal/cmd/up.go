@@ -43,8 +43,9 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `Run everything on this machine: url-api, analytics-rpc and analytics-consumer, each as a process of its own, on SQLite,
 an in-process Redis and an in-process Kafka that keep what they have in --data, or on the servers that are given.
 
-The start ends with an example: a short link, a click on it, and that click's trace. Ctrl-C stops everything in order,
-a second Ctrl-C at once. The next start finds the data. A service that dies is started again.
+The start ends with an example: a short link, a click on it, and that click's trace. It prints the address of the console,
+a page in the browser that shows the same; the local API key is in it. Ctrl-C stops everything in order, a second Ctrl-C at
+once. The next start finds the data. A service that dies is started again.
 
 While it runs, DATA/run.json tells scripts the addresses, the API key and the services' pids; DATA/log has their logs.
 

@@ -1,5 +1,7 @@
 // The API of this origin, as the page uses it.
 
+const patience = 10000; // milliseconds until an answer must be there
+
 /** Problem is an answer that is an error (RFC 9457), or no answer at all: then its status is 0. */
 export class Problem extends Error {
   constructor(status, detail, { field = "", scope = "", retryAfter = 0 } = {}) {
@@ -36,19 +38,30 @@ export class Api {
     const headers = { Accept: "application/json", Authorization: `Bearer ${this.#key}` };
     if (body) headers["Content-Type"] = "application/json";
     if (quiet) headers.traceparent = `00-${randomHex(16)}-${randomHex(8)}-00`;
+    const limit = AbortSignal.timeout(patience);
     let answer;
+    let text;
     try {
-      answer = await fetch(`/api/v1${path}`, { method, headers, body, signal, cache: "no-store", credentials: "omit" });
+      answer = await fetch(`/api/v1${path}`, {
+        method, headers, body, signal: signal ? AbortSignal.any([signal, limit]) : limit, cache: "no-store", credentials: "omit",
+      });
+      text = await answer.text();
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new Problem(0, navigator.onLine ? "The API does not answer." : "This device is offline.");
     }
-    const content = await answer.json().catch((error) => {
-      if (signal?.aborted) throw error;
-      return null;
-    });
+    const content = parsed(text);
     if (answer.ok && content) return content;
     throw problemOf(answer, content ?? {});
+  }
+}
+
+// parsed is nothing when a text is no JSON: something between here and the API has answered.
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 
