@@ -151,7 +151,7 @@ func shown(steps []click.Step) []string {
 	return lines
 }
 
-// TestSeriesLosesNothing goes through a year and a half of many zones, whose every quarter must be in one step that holds
+// TestSeriesLosesNothing goes through the seasons in which clocks change, in many zones, whose every quarter must be in one step that holds
 // it, and whose steps must follow each other.
 func TestSeriesLosesNothing(t *testing.T) {
 	for _, name := range []string{"UTC", "Europe/Berlin", "Europe/Dublin", "America/New_York", "America/St_Johns", "America/Havana",
@@ -159,7 +159,7 @@ func TestSeriesLosesNothing(t *testing.T) {
 		"Africa/Cairo", "Africa/Casablanca", "Australia/Lord_Howe", "Australia/Eucla", "Pacific/Chatham", "Pacific/Apia",
 		"Pacific/Kiritimati", "Pacific/Marquesas", "Antarctica/Troll", "Atlantic/Azores"} {
 		zone := mustZone(t, name)
-		for interval, days := range map[click.Interval]int{click.IntervalHour: 80, click.IntervalDay: 550, click.IntervalMonth: 550} {
+		for interval, days := range map[click.Interval]int{click.IntervalHour: 80, click.IntervalDay: 100, click.IntervalMonth: 100} {
 			t.Run("OK "+name+" "+string(interval), func(t *testing.T) {
 				for _, from := range []time.Time{mustTime(t, "2026-02-25T07:15:00Z"), mustTime(t, "2026-08-30T07:45:00Z")} {
 					q, err := click.StatsQuery{From: from, To: from.AddDate(0, 0, days), Interval: interval, Location: zone}.Check()
