@@ -47,6 +47,7 @@ type system struct {
 	ops          map[string]string // addresses of the ops listeners, by service
 	urlAPIConfig string
 	sampler      float64
+	overlay      string // the folder of the telemetry overlay; none when empty
 	client       *http.Client
 
 	publisherDriver, consumerDriver string
@@ -58,13 +59,14 @@ type options struct {
 	sampler             float64  // the share of new traces that are recorded
 	brokers             []string // in place of the test environment's Kafka; then topic is there already
 	topic               string
+	overlay             string // the folder of the telemetry overlay
 }
 
 // startSystem migrates, makes a key, and starts the services; all of them end with the test.
 func startSystem(t *testing.T, o options) *system {
 	t.Helper()
 	s := &system{
-		t: t, dir: t.TempDir(), dsn: testenv.Postgres(t), brokers: o.brokers, topic: o.topic, sampler: o.sampler,
+		t: t, dir: t.TempDir(), dsn: testenv.Postgres(t), brokers: o.brokers, topic: o.topic, sampler: o.sampler, overlay: o.overlay,
 		ops:             make(map[string]string),
 		publisherDriver: cmp.Or(o.publisher, "kgo"), consumerDriver: cmp.Or(o.consumer, "kgo"),
 	}
@@ -100,8 +102,9 @@ func startSystem(t *testing.T, o options) *system {
 		"Host": host, "Port": json.Number(port), "Door": map[string]any{"Addr": door}, "PublicURL": s.door,
 		"Store": map[string]any{"DSN": s.dsn}, "Redis": map[string]any{"Addrs": []string{testenv.Redis(t)}},
 		"Ops": map[string]any{"Addr": ops}, "ClickStream": stream(s.publisherDriver),
-		"Analytics": map[string]any{"Endpoints": []string{rpc}, "NonBlock": true, "Timeout": 10000},
-		"TraceURL":  testenv.Jaeger(t).Query + "/trace/{trace_id}",
+		"Analytics":  map[string]any{"Endpoints": []string{rpc}, "NonBlock": true, "Timeout": 10000},
+		"TraceURL":   testenv.Jaeger(t).Query + "/trace/{trace_id}",
+		"TraceQuery": map[string]any{"Jaeger": testenv.Jaeger(t).Query},
 	})
 	s.startURLAPI()
 	return s
@@ -121,6 +124,9 @@ func (s *system) config(app string, set map[string]any) string {
 	conf := make(map[string]any)
 	must(s.t, yaml.Unmarshal(mustRead(s.t, filepath.Join("../../apps", app, "etc", app+".yaml")), &conf))
 	set["Telemetry"] = map[string]any{"Name": app, "Endpoint": testenv.Jaeger(s.t).OTLPGRPC, "Sampler": s.sampler, "Batcher": "otlpgrpc"}
+	if s.overlay != "" {
+		set["TelemetryOverlay"] = s.overlay
+	}
 	for key, value := range set {
 		inner, isMap := value.(map[string]any)
 		shipped, shippedIsMap := conf[key].(map[string]any)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -145,6 +146,20 @@ func TestClickIsOneTrace(t *testing.T) {
 			if len(latest.Clicks) != 1 || latest.Clicks[0].TraceID != began || latest.Clicks[0].SpanID != server.SpanID ||
 				!strings.HasSuffix(latest.Clicks[0].TraceURL, "/trace/"+began) {
 				t.Errorf("the latest clicks are %+v, want the one of trace %s, span %s", latest.Clicks, began, server.SpanID)
+			}
+
+			// So is what the API shows of it, and the click is among those of all links.
+			var shown json.RawMessage
+			s.call(http.MethodGet, "/traces/"+began, nil, &shown)
+			want, err := json.Marshal(trace)
+			must(t, err)
+			if string(shown) != string(want) {
+				t.Errorf("the API shows the trace\n%s\nwant\n%s", shown, want)
+			}
+			latest.Clicks = nil
+			s.call(http.MethodGet, "/clicks?limit=1", nil, &latest)
+			if len(latest.Clicks) != 1 || latest.Clicks[0].TraceID != began {
+				t.Errorf("the latest clicks of all links are %+v, want that of trace %s", latest.Clicks, began)
 			}
 
 			// What `linktrail trace` prints is that trace.
