@@ -47,27 +47,33 @@ func validFields(raw []byte) bool {
 	}
 	var length, coding bool
 	for len(raw) > 2 {
-		colon := bytes.IndexByte(raw, ':')
-		if colon < 1 || raw[0] == ' ' || raw[0] == '\t' {
+		if raw[0] == ' ' || raw[0] == '\t' {
 			return false
 		}
-		name, rest := raw[:colon], raw[colon+1:]
-		end := bytes.IndexByte(rest, '\n')
-		if end < 1 || rest[end-1] != '\r' || bytes.IndexByte(name, ' ') >= 0 {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 2 || raw[end-1] != '\r' {
 			return false
+		}
+		line := raw[:end-1]
+		raw = raw[end+1:]
+		// The first blank mostly follows the colon, which is then found by the way.
+		colon := bytes.IndexByte(line, ' ') - 1
+		if colon < 0 || line[colon] != ':' {
+			if colon = bytes.IndexByte(line, ':'); colon < 1 || bytes.IndexByte(line[:colon], ' ') >= 0 {
+				return false
+			}
 		}
 		switch colon {
 		case len("Content-Length"):
-			length = length || strings.EqualFold(text(name), "Content-Length")
+			length = length || strings.EqualFold(text(line[:colon]), "Content-Length")
 		case len("Transfer-Encoding"):
-			if strings.EqualFold(text(name), "Transfer-Encoding") {
+			if strings.EqualFold(text(line[:colon]), "Transfer-Encoding") {
 				coding = true
-				if !strings.EqualFold(text(bytes.Trim(rest[:end-1], " \t")), "chunked") {
+				if !strings.EqualFold(text(bytes.Trim(line[colon+1:], " \t")), "chunked") {
 					return false
 				}
 			}
 		}
-		raw = rest[end+1:]
 	}
 	return string(raw) == "\r\n" && (!length || !coding)
 }
