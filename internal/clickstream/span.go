@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"sync"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -19,9 +21,11 @@ const tracerName = "github.com/linktrail/linktrail/internal/clickstream"
 
 // Sends makes the spans `send {topic}`, by OpenTelemetry's conventions for Kafka. Safe for concurrent use.
 type Sends struct {
-	tracer  trace.Tracer
-	name    string
-	options []trace.SpanStartOption
+	tracer trace.Tracer
+	name   string
+	kind   []trace.SpanStartOption
+	attrs  []attribute.KeyValue // those that all have
+	rooms  sync.Pool            // of *[]attribute.KeyValue, which begin with attrs
 }
 
 // NewSends returns the Sends of a publisher. A nil provider is OpenTelemetry's global one. server.address is set when
@@ -45,44 +49,66 @@ func NewSends(provider trace.TracerProvider, c Config, clientID string) *Sends {
 			}
 		}
 	}
-	return &Sends{
-		tracer:  provider.Tracer(tracerName, trace.WithSchemaURL(semconv.SchemaURL)),
-		name:    "send " + c.Topic,
-		options: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(attrs...)},
+	s := &Sends{
+		tracer: provider.Tracer(tracerName, trace.WithSchemaURL(semconv.SchemaURL)),
+		name:   "send " + c.Topic,
+		kind:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer)},
+		attrs:  attrs,
 	}
+	s.rooms.New = func() any {
+		room := append(make([]attribute.KeyValue, 0, len(s.attrs)+3), s.attrs...)
+		return &room
+	}
+	return s
+}
+
+// Send is the span of one click on its way. It must be ended, by Sent or by Dropped.
+type Send struct {
+	sends *Sends
+	span  trace.Span
+	id    uuid.UUID
 }
 
 // Start starts the span of a click below the span in ctx, whose end it may outlive, and returns the context that travels
 // in the record. Below a span that is not sampled there is none to make: that span's own context travels on.
-func (s *Sends) Start(ctx context.Context, c *click.Click) (trace.Span, trace.SpanContext) {
+func (s *Sends) Start(ctx context.Context, c *click.Click) (Send, trace.SpanContext) {
 	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
-		return noop.Span{}, parent
+		return Send{span: noop.Span{}}, parent
 	}
-	_, span := s.tracer.Start(ctx, s.name, s.options...)
-	if span.IsRecording() {
-		span.SetAttributes(semconv.MessagingMessageID(c.ID.String()))
-	}
-	return span, span.SpanContext()
+	_, span := s.tracer.Start(ctx, s.name, s.kind...)
+	return Send{sends: s, span: span, id: c.ID}, span.SpanContext()
 }
 
-// EndSent ends the span of a record which lies at offset of partition now; -1 when the driver does not know.
-func EndSent(span trace.Span, partition int32, offset int64) {
-	if span.IsRecording() && partition >= 0 {
-		span.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(partition))))
+// Sent ends the span of a record which lies at offset of partition now; -1 when the driver does not know.
+func (s Send) Sent(partition int32, offset int64) {
+	if s.span.IsRecording() {
+		s.describe(partition, offset)
+	}
+	s.span.End()
+}
+
+// Dropped ends the span of a click that was not sent. errorType is a word for its kind, description is for people.
+func (s Send) Dropped(errorType, description string) {
+	if s.span.IsRecording() {
+		s.describe(-1, -1)
+		s.span.SetAttributes(semconv.ErrorTypeKey.String(errorType))
+		s.span.SetStatus(codes.Error, description)
+	}
+	s.span.End()
+}
+
+// describe sets all attributes at once: a span makes room for those that it is given, and each further time it moves them.
+func (s Send) describe(partition int32, offset int64) {
+	room := s.sends.rooms.Get().(*[]attribute.KeyValue)
+	attrs := append(*room, semconv.MessagingMessageID(s.id.String()))
+	if partition >= 0 {
+		attrs = append(attrs, semconv.MessagingDestinationPartitionID(strconv.Itoa(int(partition))))
 		if offset >= 0 {
-			span.SetAttributes(semconv.MessagingKafkaOffset(int(offset)))
+			attrs = append(attrs, semconv.MessagingKafkaOffset(int(offset)))
 		}
 	}
-	span.End()
-}
-
-// EndDropped ends the span of a click that was not sent. errorType is a word for its kind, description is for people.
-func EndDropped(span trace.Span, errorType, description string) {
-	if span.IsRecording() {
-		span.SetAttributes(semconv.ErrorTypeKey.String(errorType))
-		span.SetStatus(codes.Error, description)
-	}
-	span.End()
+	s.span.SetAttributes(attrs...) // it keeps a copy
+	s.sends.rooms.Put(room)
 }
 
 // StartProcess starts the span `process {topic}` of one record: a child of the producer's span, as the messaging

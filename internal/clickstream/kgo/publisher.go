@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	franz "github.com/twmb/franz-go/pkg/kgo"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/clickstream"
@@ -27,6 +26,8 @@ type Publisher struct {
 	closed bool
 	taken  sync.WaitGroup // the clicks whose promise is not yet called
 	left   atomic.Int64   // taken clicks that Close gave up
+
+	sendings sync.Pool // of *sending
 }
 
 // NewPublisher makes a Publisher. It waits for no broker.
@@ -45,6 +46,7 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 		return nil, err
 	}
 	p := &Publisher{client: client, sends: clickstream.NewSends(o.TracerProvider, c, o.clientID())}
+	p.sendings.New = p.newSending
 	p.metrics, err = clickstream.NewPublisherMetrics(o.Registerer, c.Queue, func() int { return int(client.BufferedProduceRecords()) })
 	if err != nil {
 		client.Close()
@@ -53,11 +55,13 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 	return p, nil
 }
 
-// sending is one click on its way; all that it needs is in one piece of memory.
+// sending is one click on its way; all that it needs is in one piece of memory, which is used again once the broker has
+// acknowledged the click.
 type sending struct {
 	publisher *Publisher
+	promise   func(*franz.Record, error) // done
 	record    franz.Record
-	span      trace.Span
+	span      clickstream.Send
 	start     time.Time
 	headers   [2]franz.RecordHeader
 	parent    [traceparentLength]byte
@@ -67,24 +71,30 @@ type sending struct {
 // valueRoom is enough for most clicks' values; a longer one is put elsewhere.
 const valueRoom = 512
 
+func (p *Publisher) newSending() any {
+	s := &sending{publisher: p}
+	s.promise = s.done
+	return s
+}
+
 // Publish is that of clickstream.Publisher.
 func (p *Publisher) Publish(ctx context.Context, c click.Click) {
-	s := &sending{publisher: p, start: time.Now()}
+	start := time.Now()
 	span, sc := p.sends.Start(ctx, &c)
-	s.span = span
 
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
 		p.metrics.Dropped(clickstream.DropClosed)
-		clickstream.EndDropped(span, string(clickstream.DropClosed), "the publisher is closed")
+		span.Dropped(string(clickstream.DropClosed), "the publisher is closed")
 		return
 	}
-	s.record.Value = c.AppendJSON(s.value[:0])
-	s.record.Headers = appendHeaders(s.headers[:0], s.parent[:0], sc)
+	s := p.sendings.Get().(*sending)
+	s.start, s.span = start, span
+	s.record = franz.Record{Value: c.AppendJSON(s.value[:0]), Headers: appendHeaders(s.headers[:0], s.parent[:0], sc)}
 	p.taken.Add(1)
 	// The record's context is nobody's: the caller's may end with the redirect.
-	p.client.TryProduce(context.Background(), &s.record, s.done)
+	p.client.TryProduce(context.Background(), &s.record, s.promise)
 }
 
 // done is called once for each click, by one goroutine for all of them.
@@ -94,17 +104,20 @@ func (s *sending) done(r *franz.Record, err error) {
 	switch {
 	case err == nil:
 		p.metrics.Published(s.start)
-		clickstream.EndSent(s.span, r.Partition, r.Offset)
+		s.span.Sent(r.Partition, r.Offset)
+		// Nobody writes it any more. Of one that failed the client may still hold a request that is being written.
+		s.record, s.span, s.headers = franz.Record{}, clickstream.Send{}, [2]franz.RecordHeader{}
+		p.sendings.Put(s)
 	case errors.Is(err, franz.ErrMaxBuffered):
 		p.metrics.Dropped(clickstream.DropQueueFull)
-		clickstream.EndDropped(s.span, string(clickstream.DropQueueFull), "the queue is full")
+		s.span.Dropped(string(clickstream.DropQueueFull), "the queue is full")
 	case errors.Is(err, franz.ErrClientClosed):
 		p.left.Add(1)
 		p.metrics.Dropped(clickstream.DropClosed)
-		clickstream.EndDropped(s.span, string(clickstream.DropClosed), "the publisher was closed before the broker answered")
+		s.span.Dropped(string(clickstream.DropClosed), "the publisher was closed before the broker answered")
 	default:
 		p.metrics.Dropped(clickstream.DropRejected)
-		clickstream.EndDropped(s.span, errorType(err), err.Error())
+		s.span.Dropped(errorType(err), err.Error())
 	}
 }
 

@@ -52,7 +52,7 @@ func (c *counter) Balance(m kafka.Message, partitions ...int) int {
 // sending is one click on its way.
 type sending struct {
 	value string
-	span  trace.Span
+	span  clickstream.Send
 	sc    trace.SpanContext
 	start time.Time
 }
@@ -98,9 +98,9 @@ func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 // valueRoom is enough for most clicks' values.
 const valueRoom = 512
 
-func (p *Publisher) drop(span trace.Span, reason clickstream.DropReason, description string) {
+func (p *Publisher) drop(span clickstream.Send, reason clickstream.DropReason, description string) {
 	p.metrics.Dropped(reason)
-	clickstream.EndDropped(span, string(reason), description)
+	span.Dropped(string(reason), description)
 }
 
 // handOver gives the queue's clicks to kq until the queue is closed and empty.
@@ -123,7 +123,7 @@ func (p *Publisher) handOver() {
 		}
 		p.took++
 		p.metrics.Published(s.start)
-		clickstream.EndSent(s.span, -1, -1)
+		s.span.Sent(-1, -1)
 	}
 }
 
