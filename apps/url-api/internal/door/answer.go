@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -82,7 +81,7 @@ func refusal(rc *fasthttp.RequestCtx, err error) (status int, detail string) {
 		}
 		return http.StatusRequestEntityTooLarge, "A request for a short link needs no body."
 	}
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+	if c := connOf(rc.Conn()); c != nil && c.late { // not every error of fasthttp's can be asked
 		return http.StatusRequestTimeout, "The request took too long to arrive."
 	}
 	return http.StatusBadRequest, "The request is not valid HTTP/1.1."

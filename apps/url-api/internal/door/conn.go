@@ -26,8 +26,8 @@ const (
 	lingerTime  = 500 * time.Millisecond
 	lingerBytes = 256 << 10
 
-	acceptPauseMin = 5 * time.Millisecond
-	acceptPauseMax = time.Second
+	firstAcceptPause   = 5 * time.Millisecond
+	longestAcceptPause = time.Second
 )
 
 // listener counts connections and outlives a shortage of file descriptors.
@@ -39,14 +39,14 @@ type listener struct {
 // Accept returns the next connection. A shortage, which fasthttp would end the server for, is waited out: connections
 // that end make room.
 func (l listener) Accept() (net.Conn, error) {
-	d, pause := l.door, acceptPauseMin
+	d, pause := l.door, firstAcceptPause
 	for {
 		c, err := l.Listener.Accept()
 		switch {
 		case err == nil:
 		case shortage(err):
 			d.metrics.acceptFailures.Inc()
-			if pause == acceptPauseMin {
+			if pause == firstAcceptPause {
 				logx.Errorf("the front door cannot accept a connection, it tries again: %v", err)
 			}
 			select {
@@ -54,7 +54,7 @@ func (l listener) Accept() (net.Conn, error) {
 				return nil, net.ErrClosed
 			case <-time.After(pause):
 			}
-			pause = min(2*pause, acceptPauseMax)
+			pause = min(2*pause, longestAcceptPause)
 			continue
 		default:
 			return nil, err
@@ -97,6 +97,7 @@ type conn struct {
 	excess bool
 	until  time.Time
 
+	late   bool        // the deadline has passed while bytes were awaited
 	linger atomic.Bool // the caller may still be sending when this is closed
 	closed atomic.Bool
 
@@ -127,7 +128,9 @@ func newConn(under net.Conn, d *Door) *conn {
 func (c *conn) Read(b []byte) (int, error) {
 	if c.ahead == nil {
 		if len(b) != 1 || c.raw == nil {
-			return c.Conn.Read(b)
+			n, err := c.Conn.Read(b)
+			c.late = err != nil && errors.Is(err, os.ErrDeadlineExceeded)
+			return n, err
 		}
 		if err := c.raw.Read(c.fill); err != nil {
 			return 0, err
@@ -150,7 +153,7 @@ func (c *conn) readAhead(fd uintptr) bool {
 	a := c.door.aheads.Get().(*ahead)
 	for {
 		n, err := syscall.Read(int(fd), a.bytes[:])
-		if err == syscall.EINTR {
+		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
 		if n > 0 {
@@ -158,13 +161,11 @@ func (c *conn) readAhead(fd uintptr) bool {
 			return true
 		}
 		c.door.aheads.Put(a)
-		switch {
-		case err == syscall.EAGAIN:
+		if errors.Is(err, syscall.EAGAIN) {
 			return false
-		case err == nil:
+		}
+		if c.failed = os.NewSyscallError("read", err); err == nil {
 			c.failed = io.EOF
-		default:
-			c.failed = os.NewSyscallError("read", err)
 		}
 		return true
 	}

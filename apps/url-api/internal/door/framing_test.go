@@ -132,7 +132,7 @@ func TestLargeRequests(t *testing.T) {
 		"Err a body of a megabyte":        {"POST /found HTTP/1.1\r\nHost: s\r\nContent-Length: 1048576\r\n\r\n" + strings.Repeat("a", 1<<20), []int{405}, false, ""},
 		"Err a GET's of a megabyte":       {"GET /found HTTP/1.1\r\nHost: s\r\nContent-Length: 1048576\r\n\r\n" + strings.Repeat("a", 1<<20), []int{413}, false, ""},
 		"Err one in chunks":               {"GET /found HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n" + strings.Repeat("a", 0x2000) + "\r\n0\r\n\r\n" + hidden, []int{413}, false, ""},
-		"Err a chunk's long extension":    {"GET /found HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n5;" + strings.Repeat("a", 1<<20), []int{400}, false, ""},
+		"Err a chunk's long extension":    {"GET /found HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n5;" + strings.Repeat("a", 1<<20), []int{408}, false, ""},
 		"Err a trailer of a megabyte":     {"GET /found HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + strings.Repeat("a", 1<<20), []int{431}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) { x.run(t, h) })
