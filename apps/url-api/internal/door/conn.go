@@ -101,6 +101,9 @@ type conn struct {
 	linger atomic.Bool // the caller may still be sending when this is closed
 	closed atomic.Bool
 
+	// tossed says that it has been decided, in refused, whether the next request is shed.
+	tossed, refused bool
+
 	raw    syscall.RawConn // nil where there is none
 	fill   func(fd uintptr) bool
 	ahead  *ahead // what has arrived and is not read; nil is nothing
@@ -155,6 +158,15 @@ func (c *conn) readAhead(fd uintptr) bool {
 		n, err := syscall.Read(int(fd), a.bytes[:])
 		if errors.Is(err, syscall.EINTR) {
 			continue
+		}
+		if n > 0 && n < len(a.bytes) && c.door.overload.share.Load() != 0 {
+			answered, failed := c.turnAway(int(fd), a.bytes[:n])
+			if answered && failed == nil {
+				continue // the end of the connection may have come with it, and would wake nobody
+			}
+			if err = failed; err != nil {
+				n = 0
+			}
 		}
 		if n > 0 {
 			a.r, a.w, c.ahead, c.failed = 0, n, a, nil

@@ -49,7 +49,7 @@ func (d *Door) serve(rc *fasthttp.RequestCtx) {
 	if r.fault = r.check(); r.fault.status == 0 && (r.method == http.MethodGet || r.method == http.MethodHead) {
 		r.find()
 	}
-	if d.overload.refuses() && r.sheddable() {
+	if r.refused() {
 		r.shed = true
 		r.turnAway()
 		return

@@ -88,7 +88,7 @@ func newMetrics(d *Door) *metrics {
 		}, func() float64 { return d.overload.current() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "linktrail_redirects_standing_seconds",
-			Help: "How long an arriving request stands before it is looked at, the least in a window of 100 ms.",
+			Help: "How long an arriving request stands before it is looked at, the least in a window of 50 ms.",
 		}, func() float64 { return time.Duration(d.overload.delay.Load()).Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "linktrail_door_connections",
