@@ -34,11 +34,12 @@ const (
 type listener struct {
 	net.Listener
 	door *Door
+	told time.Time // when a shortage was last logged
 }
 
 // Accept returns the next connection. A shortage, which fasthttp would end the server for, is waited out: connections
 // that end make room.
-func (l listener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	d, pause := l.door, firstAcceptPause
 	for {
 		c, err := l.Listener.Accept()
@@ -46,7 +47,8 @@ func (l listener) Accept() (net.Conn, error) {
 		case err == nil:
 		case shortage(err):
 			d.metrics.acceptFailures.Inc()
-			if pause == firstAcceptPause {
+			if now := time.Now(); now.Sub(l.told) >= time.Minute {
+				l.told = now
 				logx.Errorf("the front door cannot accept a connection, it tries again: %v", err)
 			}
 			select {

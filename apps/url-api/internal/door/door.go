@@ -25,6 +25,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"github.com/zeromicro/go-zero/core/logx"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -55,6 +56,9 @@ type Door struct {
 	conns    atomic.Int64 // open ones, and those that are being refused
 	aheads   sync.Pool    // of *ahead
 
+	attributes sync.Pool // of *[maxAttributes]attribute.KeyValue
+	lastHost   atomic.Pointer[host]
+
 	mu       sync.Mutex
 	ln       net.Listener
 	stopped  bool
@@ -84,6 +88,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 		tracers = otel.GetTracerProvider()
 	}
 	d.aheads.New = func() any { return new(ahead) }
+	d.attributes.New = func() any { return new([maxAttributes]attribute.KeyValue) }
 	d.tracer = tracers.Tracer(scope)
 	d.serverKind = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
 	d.metrics = newMetrics(d)
@@ -100,7 +105,7 @@ func New(cfg Config, deps Deps) (*Door, error) {
 		CloseOnShutdown:              true,
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
-		Concurrency:                  cfg.MaxConns + maxRefusing, // the listener has its own count
+		Concurrency:                  cfg.MaxConns + 2*maxRefusing, // the listener counts; this must not come first
 		ReadBufferSize:               cfg.MaxHeaderBytes,
 		MaxRequestBodySize:           maxBody,
 		ReadTimeout:                  cfg.ReadTimeout,
@@ -120,7 +125,7 @@ func (silent) Printf(string, ...any) {}
 // Serve answers what comes in on ln, over TLS when that is configured, until Shutdown, and then returns nil. It closes
 // ln. Call it once.
 func (d *Door) Serve(ln net.Listener) error {
-	ln = listener{ln, d}
+	ln = &listener{Listener: ln, door: d}
 	if d.tls != nil {
 		ln = tls.NewListener(ln, d.tls)
 	}

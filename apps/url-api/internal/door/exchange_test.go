@@ -87,6 +87,9 @@ func (x exchange) run(t *testing.T, h *house) []answer {
 	}
 	for _, a := range answers {
 		h.span(a) // every answer names its span
+		if a.Header.Values("Server") != nil || a.Header.Get("Date") == "" {
+			t.Errorf("headers %v", a.Header)
+		}
 		if a.StatusCode >= 400 && a.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%d as %q: %s", a.StatusCode, a.Header.Get("Content-Type"), a.body)
 		}
