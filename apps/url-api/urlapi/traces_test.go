@@ -232,15 +232,12 @@ func TestJaegerAway(t *testing.T) {
 	defer other.Close()
 	for name, url := range map[string]string{"ErrGone": gone.URL, "ErrHangs": hangs.URL, "ErrNoJaeger": other.URL} {
 		t.Run(name, func(t *testing.T) {
-			s := mustServe(t, "Timeout: 900\nTraceQuery: {Jaeger: "+url+"}\n")
-			began := time.Now()
+			s := mustServe(t, "Timeout: 1500\nTraceQuery: {Jaeger: "+url+"}\n")
 			a := s.call(t, http.MethodGet, "/api/v1/traces/11111111111111111111111111111111", "")
 			p := checkProblem(t, a, http.StatusServiceUnavailable, "")
+			// The API's own timeout would speak of the server.
 			if !strings.Contains(p.Detail, "traces") || strings.Contains(p.Detail, "127.0.0.1") || a.header.Get("Retry-After") == "" {
 				t.Errorf("problem = %+v, Retry-After = %q", p, a.header.Get("Retry-After"))
-			}
-			if took := time.Since(began); took > 850*time.Millisecond {
-				t.Errorf("took %v, as long as the API's own timeout", took)
 			}
 		})
 	}
