@@ -261,6 +261,9 @@ func FuzzConnection(f *testing.F) {
 				t.Errorf("a span is named %q", name)
 			}
 		}
+		if _, ok := plain(raw); ok && (len(requests) != 1 || !requests[0].valid || requests[0].method != http.MethodGet) {
+			t.Errorf("shed as one GET: %+v", requests)
+		}
 		if n := d.inFlight.Load(); n != 0 {
 			t.Errorf("%d requests are in flight", n)
 		}
