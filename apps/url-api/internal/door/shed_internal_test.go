@@ -164,9 +164,14 @@ func openFlooded(t *testing.T, share float64) *flooded {
 	return f
 }
 
-// ask sends each text once the one before has been answered, all on one connection, and returns the answers with their
-// bodies read.
-func (f *flooded) ask(texts ...string) (answers []*http.Response, bodies []string) {
+// reply is a response with its body read.
+type reply struct {
+	*http.Response
+	body string
+}
+
+// ask sends each text once the one before has been answered, all on one connection, and returns the answers.
+func (f *flooded) ask(texts ...string) (answers []reply) {
 	f.t.Helper()
 	conn, err := net.Dial("tcp", f.addr)
 	if err != nil {
@@ -185,12 +190,13 @@ func (f *flooded) ask(texts ...string) (answers []*http.Response, bodies []strin
 			f.t.Fatalf("%q: %v", text, err)
 		}
 		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
 		if err != nil {
 			f.t.Fatalf("%q: %v", text, err)
 		}
-		answers, bodies = append(answers, res), append(bodies, string(body))
+		answers = append(answers, reply{res, string(body)})
 	}
-	return answers, bodies
+	return answers
 }
 
 const plainGet = "GET /abcdefg HTTP/1.1\r\nHost: s.example\r\n\r\n"
@@ -203,7 +209,7 @@ func TestShedAnswer(t *testing.T) {
 	} {
 		t.Run("OK "+name, func(t *testing.T) {
 			f := openFlooded(t, 1)
-			answers, bodies := f.ask(text, text, text)
+			answers := f.ask(text, text, text)
 			for i, a := range answers {
 				got := []string{
 					a.Status, a.Header.Get("Retry-After"), a.Header.Get("Content-Type"), a.Header.Get("Cache-Control"),
@@ -218,15 +224,15 @@ func TestShedAnswer(t *testing.T) {
 					Detail  string
 					TraceID string `json:"trace_id"`
 				}
-				if err := json.Unmarshal([]byte(bodies[i]), &p); err != nil || p.Status != 503 || p.Detail == "" {
-					t.Errorf("body %q: %v", bodies[i], err)
+				if err := json.Unmarshal([]byte(a.body), &p); err != nil || p.Status != 503 || p.Detail == "" {
+					t.Errorf("body %q: %v", a.body, err)
 				}
 				parent := strings.Split(a.Header.Get("Traceparent"), "-")
 				if len(parent) != 4 || parent[0] != "00" || parent[1] != p.TraceID || p.TraceID == noTrace || len(parent[2]) != 16 || parent[3] != "00" {
 					t.Errorf("traceparent %q, trace_id %q", a.Header.Get("Traceparent"), p.TraceID)
 				}
 			}
-			if bodies[0] == bodies[1] {
+			if answers[0].body == answers[1].body {
 				t.Error("two answers name one trace")
 			}
 			if n := testutil.ToFloat64(f.metrics.shed[shedOverload]); n != 3 {
@@ -244,21 +250,21 @@ func TestShedAnswer(t *testing.T) {
 	t.Run("OK a page for browsers", func(t *testing.T) {
 		f := openFlooded(t, 1)
 		const accept = "Accept: text/html,application/xhtml+xml\r\n"
-		answers, bodies := f.ask(strings.Replace(plainGet, "\r\n\r\n", "\r\n"+accept+"\r\n", 1),
+		answers := f.ask(strings.Replace(plainGet, "\r\n\r\n", "\r\n"+accept+"\r\n", 1),
 			strings.Replace(plainGet, "\r\n\r\n", "\r\n"+accept+"TE: trailers\r\n\r\n", 1))
 		for i, a := range answers {
 			parent := strings.Split(a.Header.Get("Traceparent")+"---", "-")
-			if a.StatusCode != 503 || a.Header.Get("Content-Type") != "text/html; charset=utf-8" || a.Header.Get("Content-Security-Policy") == "" ||
-				!strings.Contains(bodies[i], parent[1]) || !strings.Contains(bodies[i], "try again") && !strings.Contains(bodies[i], "Try again") {
-				t.Errorf("%v\n%s", a, bodies[i])
+			if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Content-Type") != "text/html; charset=utf-8" || a.Header.Get("Content-Security-Policy") == "" ||
+				!strings.Contains(a.body, parent[1]) || !strings.Contains(a.body, "try again") && !strings.Contains(a.body, "Try again") {
+				t.Errorf("%s %v\n%s", a.Status, a.Header, a.body)
 			}
 		}
 	})
 
 	t.Run("OK HEAD has no body", func(t *testing.T) {
-		answers, bodies := openFlooded(t, 1).ask("HEAD" + plainGet[3:])
-		if answers[0].StatusCode != 503 || bodies[0] != "" || answers[0].ContentLength <= 0 {
-			t.Errorf("%v %q", answers[0], bodies[0])
+		answers := openFlooded(t, 1).ask("HEAD" + plainGet[3:])
+		if answers[0].StatusCode != http.StatusServiceUnavailable || answers[0].body != "" || answers[0].ContentLength <= 0 {
+			t.Errorf("%s %q", answers[0].Status, answers[0].body)
 		}
 	})
 
@@ -272,7 +278,7 @@ func TestShedAnswer(t *testing.T) {
 			"POST /abcdefg HTTP/1.1\r\nHost: s.example\r\nContent-Length: 0\r\n\r\n": 405,
 			"GET /abcdefg HTTP/1.1\r\nHost: s.example\r\nX: a\r\n b\r\n\r\n":         400,
 		} {
-			answers, _ := openFlooded(t, 1).ask(text)
+			answers := openFlooded(t, 1).ask(text)
 			if answers[0].StatusCode != status {
 				t.Errorf("%q: %d, want %d", text, answers[0].StatusCode, status)
 			}
@@ -289,7 +295,7 @@ func TestShedAnswer(t *testing.T) {
 		for i := range texts {
 			texts[i] = plainGet
 		}
-		answers, _ := f.ask(texts...)
+		answers := f.ask(texts...)
 		count := make(map[int]int)
 		for _, a := range answers {
 			count[a.StatusCode]++
