@@ -133,6 +133,7 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	completes(root, "output", "table", "json", "yaml")
 	root.AddCommand(a.upCommand(), a.serviceCommand(), a.linksCommand(), a.statsCommand(), a.traceCommand(),
+		a.telemetryCommand(),
 		a.doctorCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
 	argumentsAreNoFiles(root)
@@ -217,6 +218,7 @@ func exitCode(err error) int {
 	var usage usageError
 	var option *up.OptionError
 	var away *client.Unreachable
+	var silent *silentService
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ExitInterrupted
@@ -224,7 +226,7 @@ func exitCode(err error) int {
 		return ExitUsage
 	case errors.Is(err, tracequery.ErrNotFound):
 		return ExitNotFound
-	case errors.As(err, &away):
+	case errors.As(err, &away), errors.As(err, &silent):
 		return ExitUnavailable
 	}
 	switch status := client.StatusOf(err); {
