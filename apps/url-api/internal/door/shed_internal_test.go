@@ -210,7 +210,7 @@ func TestShedAnswer(t *testing.T) {
 		t.Run("OK "+name, func(t *testing.T) {
 			f := openFlooded(t, 1)
 			answers := f.ask(text, text, text)
-			for i, a := range answers {
+			for _, a := range answers {
 				got := []string{
 					a.Status, a.Header.Get("Retry-After"), a.Header.Get("Content-Type"), a.Header.Get("Cache-Control"),
 					a.Header.Get("Vary"), a.Header.Get("X-Content-Type-Options"), a.Header.Get("X-Robots-Tag"), a.Header.Get("Connection"),
@@ -252,7 +252,7 @@ func TestShedAnswer(t *testing.T) {
 		const accept = "Accept: text/html,application/xhtml+xml\r\n"
 		answers := f.ask(strings.Replace(plainGet, "\r\n\r\n", "\r\n"+accept+"\r\n", 1),
 			strings.Replace(plainGet, "\r\n\r\n", "\r\n"+accept+"TE: trailers\r\n\r\n", 1))
-		for i, a := range answers {
+		for _, a := range answers {
 			parent := strings.Split(a.Header.Get("Traceparent")+"---", "-")
 			if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Content-Type") != "text/html; charset=utf-8" || a.Header.Get("Content-Security-Policy") == "" ||
 				!strings.Contains(a.body, parent[1]) || !strings.Contains(a.body, "try again") && !strings.Contains(a.body, "Try again") {
