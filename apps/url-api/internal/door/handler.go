@@ -32,6 +32,7 @@ type request struct {
 	peer    netip.Addr
 	trusted bool
 	client  netip.Addr
+	agent   string // see userAgent
 
 	ctx  context.Context // holds the span; of no request, see startSpan
 	span trace.Span
@@ -83,12 +84,9 @@ func (r *request) begin(name string) {
 	r.ctx, r.span = r.door.startSpan(h, name, r.trusted)
 	r.id = identify(r.span.SpanContext())
 	r.client = r.door.proxies.client(h, r.peer)
-	if r.span.IsRecording() {
-		r.describe()
-	}
 	var buf [55]byte
-	r.rc.Response.Header.SetBytesV("traceparent", appendTraceparent(buf[:0], r.id))
-	r.rc.Response.Header.Set("X-Robots-Tag", "noindex")
+	set(&r.rc.Response.Header, "Traceparent", text(appendTraceparent(buf[:0], r.id)))
+	set(&r.rc.Response.Header, "X-Robots-Tag", "noindex")
 }
 
 // finish is deferred, since fasthttp lets a panic end the process.
@@ -202,8 +200,8 @@ func (r *request) redirect(l *link.Link) {
 		r.door.deps.Clicks.Publish(r.ctx, r.click(l))
 	}
 	h := &r.rc.Response.Header
-	h.Set("Location", l.URL)
-	h.Set("Cache-Control", r.door.cacheControl(status, prefetch, l.ExpiresAt, r.began))
+	set(h, "Location", l.URL)
+	set(h, "Cache-Control", r.door.cacheControl(status, prefetch, l.ExpiresAt, r.began))
 	r.rc.SetStatusCode(status)
 }
 
@@ -243,7 +241,7 @@ func (r *request) click(l *link.Link) click.Click {
 		Code:      l.Code,
 		Time:      at,
 		Referrer:  strings.Clone(click.CleanReferrer(text(h.Referer()))),
-		UserAgent: clean(text(h.UserAgent()), click.MaxUserAgent),
+		UserAgent: r.userAgent(),
 		Language:  strings.Clone(click.CleanLanguage(text(h.Peek("Accept-Language")))),
 		Client:    click.NetworkOf(r.client),
 		Country:   r.country(),
@@ -285,6 +283,12 @@ func (r *request) log(status int, took time.Duration) {
 // text looks at a buffer of fasthttp's as a string, which is good only until the handler returns and only while the
 // buffer is not written.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// set sets a header whose name is in its canonical form, as Set would find out each time.
+func set(h *fasthttp.ResponseHeader, name, value string) { h.SetCanonical(raw(name), raw(value)) }
+
+// raw looks at a string as bytes, which must not be written.
+func raw(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // clean returns a copy of s that is valid UTF-8 without control characters and has at most limit bytes.
 func clean(s string, limit int) string { return strings.Clone(click.Cut(s, limit)) }

@@ -84,44 +84,61 @@ func appendTraceparent(dst []byte, sc trace.SpanContext) []byte {
 	return hex.AppendEncode(dst, flags[:])
 }
 
-// describe sets the attributes of the request on a span that is recorded. All text is copied: fasthttp's buffers are
-// used again before the span is exported.
-func (r *request) describe() {
-	h := &r.rc.Request.Header
-	attrs := make([]attribute.KeyValue, 0, 12)
-	attrs = append(attrs,
+// maxAttributes is the most attributes that describe sets.
+const maxAttributes = 12
+
+// describe sets the attributes of a request and its answer on a span that is recorded, all at once: a span makes room for
+// those that it is given, and each further time it moves them. All text is copied: fasthttp's buffers are used again
+// before the span is exported.
+func (r *request) describe(status int) {
+	room := r.door.attributes.Get().(*[maxAttributes]attribute.KeyValue)
+	path := clean(r.path, maxPath)
+	attrs := append(room[:0],
 		semconv.HTTPRequestMethodKey.String(r.method),
 		semconv.URLScheme(r.scheme()),
-		semconv.URLPath(clean(r.path, maxPath)),
+		semconv.URLPath(path),
 		semconv.NetworkProtocolVersion(r.version()),
+		semconv.HTTPResponseStatusCode(status),
 	)
 	if r.route != routeNone {
 		attrs = append(attrs, semconv.HTTPRoute(r.route.String()))
 	}
 	if r.route == routeCode {
-		attrs = append(attrs, attribute.String("linktrail.link.code", strings.Clone(r.path[1:])))
+		attrs = append(attrs, attribute.String("linktrail.link.code", path[1:]))
 	}
-	if host, port := splitHost(clean(text(r.host()), maxHost)); host != "" {
-		attrs = append(attrs, semconv.ServerAddress(host))
-		if port > 0 {
-			attrs = append(attrs, semconv.ServerPort(port))
+	if h := r.door.hostOf(r.host()); h.name != "" {
+		attrs = append(attrs, semconv.ServerAddress(h.name))
+		if h.port > 0 {
+			attrs = append(attrs, semconv.ServerPort(h.port))
 		}
 	}
 	if network := click.NetworkOf(r.client); network.IsValid() {
 		attrs = append(attrs, semconv.ClientAddress(network.Addr().String()))
 	}
-	if agent := clean(text(h.UserAgent()), click.MaxUserAgent); agent != "" {
+	if agent := r.userAgent(); agent != "" {
 		attrs = append(attrs, semconv.UserAgentOriginal(agent))
 	}
-	r.span.SetAttributes(attrs...)
+	if status >= 500 {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(strconv.Itoa(status)))
+	}
+	r.span.SetAttributes(attrs...) // it keeps a copy
+	clear(room[:])
+	r.door.attributes.Put(room)
+}
+
+// userAgent returns a copy of the caller's user agent, the same one each time.
+func (r *request) userAgent() string {
+	if r.agent == "" {
+		r.agent = clean(text(r.rc.Request.Header.UserAgent()), click.MaxUserAgent)
+	}
+	return r.agent
 }
 
 // conclude sets the outcome and ends the span. Only faults of ours are errors of a server span.
 func (r *request) conclude(status int) {
 	if r.span.IsRecording() {
-		r.span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+		r.describe(status)
 		if status >= 500 {
-			r.span.SetAttributes(semconv.ErrorTypeKey.String(strconv.Itoa(status)))
 			r.span.SetStatus(codes.Error, "")
 		}
 	}
@@ -148,6 +165,24 @@ func (r *request) version() string {
 		return "1.1"
 	}
 	return "1.0"
+}
+
+// host is a Host header, split.
+type host struct {
+	text string
+	name string
+	port int
+}
+
+// hostOf splits a Host header. Nearly all requests have the same one: what the last one was is kept.
+func (d *Door) hostOf(header []byte) host {
+	if last := d.lastHost.Load(); last != nil && last.text == text(header) {
+		return *last
+	}
+	h := host{text: string(header)}
+	h.name, h.port = splitHost(clean(h.text, maxHost))
+	d.lastHost.Store(&h)
+	return h
 }
 
 // splitHost splits a Host header. Without a port, or with none that is a number, port is 0.
