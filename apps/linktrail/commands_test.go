@@ -294,7 +294,8 @@ func TestVersionAndHelp(t *testing.T) {
 		t.Error("the help shows the hidden command")
 	}
 	for _, command := range [][]string{{"up"}, {"links"}, {"links", "create"}, {"links", "list"}, {"links", "get"}, {"links", "update"},
-		{"links", "delete"}, {"stats"}, {"trace"}, {"migrate"}, {"keys"}, {"keys", "create"}, {"keys", "list"}, {"keys", "revoke"}, {"version"}} {
+		{"links", "delete"}, {"stats"}, {"trace"}, {"watch"}, {"doctor"}, {"migrate"}, {"keys"}, {"keys", "create"}, {"keys", "list"}, {"keys", "revoke"}, {"version"},
+		{"telemetry"}, {"telemetry", "show"}, {"telemetry", "set"}, {"telemetry", "reset"}} {
 		if text := want(t, 0, append(command, "--help")...).stdout; !strings.Contains(text, "Examples:\n  linktrail "+command[0]) {
 			t.Errorf("linktrail %s --help has no example:\n%s", strings.Join(command, " "), text)
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
 	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
@@ -25,6 +26,27 @@ type telemetryFlags struct {
 	caFile, certFile, keyFile   string
 	secure, disabled            bool
 	changed                     func(flag string) bool
+}
+
+// register adds the flags to their command.
+func (f *telemetryFlags) register(c *cobra.Command) {
+	flags := c.Flags()
+	flags.Float64Var(&f.ratio, "ratio", 0, "the share of new traces that are recorded, 0 to 1")
+	flags.StringVar(&f.endpoint, "endpoint", "", "where spans go: host:port, an http(s) URL, or the path of a file")
+	flags.StringVar(&f.batcher, "batcher", "", "how they go: otlpgrpc, otlphttp, zipkin or file (default by the endpoint)")
+	completes(c, "batcher", telemetry.BatcherOTLPGRPC, telemetry.BatcherOTLPHTTP, telemetry.BatcherZipkin, telemetry.BatcherFile)
+	flags.StringArrayVar(&f.headers, "header", nil, "a header of every export, NAME=VALUE; may be repeated; NAME= takes it back")
+	flags.StringVar(&f.headerFile, "header-file", "", "a file with headers, a line \"NAME: VALUE\" each; - is standard input")
+	flags.StringVar(&f.httpPath, "http-path", "", "the path that otlphttp posts to")
+	flags.BoolVar(&f.secure, "secure", false, "use TLS with otlpgrpc or otlphttp")
+	flags.StringVar(&f.caFile, "ca-file", "", "PEM file of the authorities to trust in place of the system's; implies --secure")
+	flags.StringVar(&f.certFile, "cert-file", "", "PEM file of our certificate, where the collector asks for one; implies --secure")
+	flags.StringVar(&f.keyFile, "key-file", "", "PEM file of its key")
+	flags.BoolVar(&f.disabled, "disabled", false, "record and send nothing; --disabled=false takes it back")
+	for _, name := range []string{"header-file", "ca-file", "cert-file", "key-file"} {
+		_ = c.MarkFlagFilename(name)
+	}
+	f.changed = flags.Changed
 }
 
 func (f *telemetryFlags) any() bool {

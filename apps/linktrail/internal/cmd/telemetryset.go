@@ -40,7 +40,6 @@ each, so that neither the shell's history nor other users of this machine see th
   linktrail telemetry set --disabled`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			f.changed = c.Flags().Changed
 			if !f.any() {
 				return usagef("`linktrail telemetry set` changes nothing without a flag; see `linktrail telemetry set --help`")
 			}
@@ -54,23 +53,8 @@ each, so that neither the shell's history nor other users of this machine see th
 			})
 		},
 	}
-	flags := c.Flags()
-	flags.Float64Var(&f.ratio, "ratio", 0, "the share of new traces that are recorded, 0 to 1")
-	flags.StringVar(&f.endpoint, "endpoint", "", "where spans go: host:port, an http(s) URL, or the path of a file")
-	flags.StringVar(&f.batcher, "batcher", "", "how they go: otlpgrpc, otlphttp, zipkin or file (default by the endpoint)")
-	completes(c, "batcher", telemetry.BatcherOTLPGRPC, telemetry.BatcherOTLPHTTP, telemetry.BatcherZipkin, telemetry.BatcherFile)
-	flags.StringArrayVar(&f.headers, "header", nil, "a header of every export, NAME=VALUE; may be repeated; NAME= takes it back")
-	flags.StringVar(&f.headerFile, "header-file", "", "a file with headers, a line \"NAME: VALUE\" each; - is standard input")
-	flags.StringVar(&f.httpPath, "http-path", "", "the path that otlphttp posts to")
-	flags.BoolVar(&f.secure, "secure", false, "use TLS with otlpgrpc or otlphttp")
-	flags.StringVar(&f.caFile, "ca-file", "", "PEM file of the authorities to trust in place of the system's; implies --secure")
-	flags.StringVar(&f.certFile, "cert-file", "", "PEM file of our certificate, where the collector asks for one; implies --secure")
-	flags.StringVar(&f.keyFile, "key-file", "", "PEM file of its key")
-	flags.BoolVar(&f.disabled, "disabled", false, "record and send nothing; --disabled=false takes it back")
-	flags.DurationVar(&wait, "wait", 10*time.Second, "how long to wait until all services have it in force")
-	for _, name := range []string{"header-file", "ca-file", "cert-file", "key-file"} {
-		_ = c.MarkFlagFilename(name)
-	}
+	f.register(c)
+	c.Flags().DurationVar(&wait, "wait", 10*time.Second, "how long to wait until all services have it in force")
 	return c
 }
 
