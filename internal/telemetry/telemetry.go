@@ -25,6 +25,7 @@ import (
 	"github.com/zeromicro/go-zero/core/logx"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -56,6 +57,7 @@ const drainShare = 300 * time.Millisecond
 type Provider struct {
 	name      string
 	sdk       *sdktrace.TracerProvider
+	resource  *resource.Resource // what all spans are of
 	processor processor
 	sampler   sampler
 	counts    counts
@@ -146,8 +148,9 @@ func newProvider(cfg Config, opts ...Option) (*Provider, error) {
 	if err := p.begin(cfg); err != nil {
 		return nil, err
 	}
+	p.resource, _ = resource.Merge(resource.Environment(), newResource(cfg.Name)) // the SDK does it too, and reports
 	p.sdk = sdktrace.NewTracerProvider(
-		sdktrace.WithResource(newResource(cfg.Name)),
+		sdktrace.WithResource(p.resource),
 		sdktrace.WithSampler(&p.sampler),
 		sdktrace.WithSpanProcessor(&p.processor),
 	)

@@ -43,7 +43,7 @@ func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error)
 		return err
 	}
 	s.cache = linkcache.New(c.LinkCache, s.store, s.redis, linkcache.WithRegisterer(s.ops.Registry()))
-	if s.clicks, err = driver.Publisher(c.ClickStream, driver.Options{Registerer: s.ops.Registry()}); err != nil {
+	if s.clicks, err = driver.Publisher(c.ClickStream, driver.Options{Registerer: s.ops.Registry(), TracerProvider: s.telemetry.Light()}); err != nil {
 		return err
 	}
 	if c.CountryDB != "" {
@@ -58,6 +58,7 @@ func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error)
 		TrustedProxies: c.TrustedProxies,
 		CountryHeader:  c.CountryHeader,
 		Registry:       s.ops.Registry(),
+		Tracers:        s.telemetry.Light(),
 	}); err != nil {
 		return err
 	}
