@@ -34,6 +34,7 @@ type options struct {
 	nginx       bool
 	binary      string
 	write       string
+	profiles    string
 }
 
 func (o options) duration() time.Duration { return time.Duration(o.seconds * float64(time.Second)) }
@@ -103,6 +104,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.BoolVar(&o.nginx, "nginx", true, "measure nginx, which must be installed")
 	flags.StringVar(&o.binary, "binary", "bin/linktrail", "the linktrail to measure")
 	flags.StringVar(&o.write, "write", "docs/performance.md", "the document whose tables are written; empty for none")
+	flags.StringVar(&o.profiles, "profiles", "", "a folder for CPU profiles of url-api under load; they cost some of what is measured, so nothing else is written")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -122,14 +124,21 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	bears, floods, err := s.overload(ctx, o)
+	if err != nil {
+		return err
+	}
 	if !o.nginx {
 		fmt.Fprintln(os.Stderr, "bench: nginx was left out")
 	}
 	all := parts(facts(ctx, s, o), o, t, paths)
+	if len(floods) > 0 {
+		all = append(all, part{"overload", floodTable(bears, floods)})
+	}
 	for _, p := range all {
 		fmt.Printf("\n%s", p.text)
 	}
-	if o.write == "" || o.only != "" {
+	if o.write == "" || o.only != "" || o.profiles != "" {
 		return nil
 	}
 	return write(o.write, all)

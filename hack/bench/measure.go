@@ -45,8 +45,8 @@ type sample struct {
 }
 
 // measure carries out a plan against the subject, waits until what it left behind has arrived, and checks that nothing
-// is missing. clicks says whether each right answer is a click. mayRefuse takes an answer 503 for a right one.
-func (s *system) measure(ctx context.Context, v *subject, p load.Plan, clicks, mayRefuse bool) (sample, error) {
+// is missing. clicks says whether each right answer is a click.
+func (s *system) measure(ctx context.Context, v *subject, p load.Plan, clicks bool) (sample, error) {
 	p.Addr, p.First = v.addr, v.asked
 	before, err := v.standing()
 	if err != nil {
@@ -59,15 +59,10 @@ func (s *system) measure(ctx context.Context, v *subject, p load.Plan, clicks, m
 	}
 	self = ownCPU() - self
 	v.asked += r.Sent
-	if mayRefuse {
-		// What is refused is told beside the rest.
-		refused := r.Refused
-		r.Refused = 0
-		err = r.Check()
-		r.Refused = refused
-	} else {
-		err = r.Check()
-	}
+	// A request that is shed is no redirect and no click: it is told beside the rest.
+	answered := *r
+	answered.Refused = 0
+	err = answered.Check()
 	if err != nil {
 		return sample{}, fmt.Errorf("%w: %s: %w", errVoid, v.name, err)
 	}
@@ -81,7 +76,7 @@ func (s *system) measure(ctx context.Context, v *subject, p load.Plan, clicks, m
 	if err != nil {
 		return sample{}, err
 	}
-	n := time.Duration(r.Right + r.Refused)
+	n := time.Duration(max(1, r.Right))
 	return sample{
 		perSecond: r.PerSecond(), refused: float64(r.Refused) / r.Elapsed.Seconds(),
 		cpu: (after.cpu - before.cpu) / n, generator: self / n,

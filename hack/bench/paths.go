@@ -85,7 +85,7 @@ func (s *system) walkOne(ctx context.Context, o options, name string, requests [
 	if api {
 		first.Count = min(len(requests), 200)
 	}
-	if _, err := s.measure(ctx, v, first, redirects, name == pathUnknown); err != nil {
+	if _, err := s.measure(ctx, v, first, redirects); err != nil {
 		return p, err
 	}
 	for round := range o.rounds {
@@ -93,7 +93,7 @@ func (s *system) walkOne(ctx context.Context, o options, name string, requests [
 		if err != nil {
 			return p, err
 		}
-		got, err := s.measure(ctx, v, plan, redirects, name == pathUnknown)
+		got, err := s.measure(ctx, v, plan, redirects)
 		if err != nil {
 			return p, err
 		}

@@ -78,7 +78,7 @@ func (s *system) compare(ctx context.Context, o options) (t *redirects, err erro
 	for i, v := range subjects {
 		t.rows[i].name = v.name
 		every := load.Plan{Requests: requests, Count: len(requests), Connections: o.connections, Duration: time.Minute}
-		if _, err := s.measure(ctx, v, every, true, false); err != nil {
+		if _, err := s.measure(ctx, v, every, true); err != nil {
 			return nil, err
 		}
 	}
@@ -105,8 +105,9 @@ func perSecond(s sample) float64 { return s.perSecond }
 func (s *system) rounds(ctx context.Context, o options, what string, subjects []*subject, t *redirects, p load.Plan, to func(*row) *[]sample) error {
 	for round := range o.rounds {
 		for _, i := range rand.New(rand.NewPCG(seed, uint64(round))).Perm(len(subjects)) {
-			got, err := s.measure(ctx, subjects[i], p, true, false)
-			if err != nil {
+			stopProfile := subjects[i].profile(ctx, o)
+			got, err := s.measure(ctx, subjects[i], p, true)
+			if err = errors.Join(err, stopProfile()); err != nil {
 				return err
 			}
 			list := to(&t.rows[i])

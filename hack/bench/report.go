@@ -90,6 +90,9 @@ func (t *redirects) spans() string {
 		for _, s := range r.flat {
 			exported, lost = exported+s.exported, lost+s.lost
 		}
+		if shed := median(pick(r.flat, func(s sample) float64 { return s.refused })); shed > 0 {
+			fmt.Fprintf(&b, "%s, flat out: %.0f requests a second were shed with 503 and are not counted.\n", name, shed)
+		}
 		fmt.Fprintf(&b, "%s, flat out: %d spans exported, %d dropped because the queue was full.\n", name, exported, lost)
 	}
 	return b.String()
