@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/linktrail/linktrail/internal/clickstream"
@@ -87,7 +88,7 @@ func checksOf[T any](name string, named *T, services []Service, of func(Service)
 	)
 	for _, service := range services {
 		if err := service.wrong[name]; err != nil {
-			checks = append(checks, check{name: name, target: service.File, services: []string{service.Name}, run: wrongSetting(service, err)})
+			checks = addWrong(checks, name, service, err)
 		}
 		setting := of(service)
 		if setting == nil {
@@ -113,10 +114,27 @@ func checksOf[T any](name string, named *T, services []Service, of func(Service)
 	return checks
 }
 
-func wrongSetting(service Service, err error) func(context.Context) (string, []Problem) {
-	return func(context.Context) (string, []Problem) {
-		return one(KindConfig, "correct it in "+service.File, "%s", oneLine(err))
+// overlayError is a fault of an overlay, which services share.
+type overlayError struct {
+	dir string
+	error
+}
+
+// addWrong adds a check that fails because of a wrong setting. What is wrong with an overlay is told once.
+func addWrong(checks []check, name string, service Service, err error) []check {
+	where := service.File
+	if overlay, ok := errors.AsType[overlayError](err); ok {
+		where = overlay.dir
 	}
+	for i, known := range checks {
+		if known.target == where && where != service.File {
+			checks[i].services = append(known.services, service.Name)
+			return checks
+		}
+	}
+	return append(checks, check{name: name, target: where, services: []string{service.Name}, run: func(context.Context) (string, []Problem) {
+		return one(KindConfig, "correct it in "+where, "%s", oneLine(err))
+	}})
 }
 
 // sameness is alike for settings that are.

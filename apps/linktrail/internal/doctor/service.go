@@ -221,11 +221,15 @@ func overlaid(c telemetry.Config, content []byte) (telemetry.Config, error) {
 	for i, name := range []string{telemetry.OverlayFile, telemetry.HeadersFile} {
 		part, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return c, err
+			return c, overlayError{dir, err}
 		}
 		files[i] = part
 	}
-	return c.Overlaid(dir, files[0], files[1])
+	over, err := c.Overlaid(dir, files[0], files[1])
+	if err != nil {
+		return c, overlayError{dir, err}
+	}
+	return over, nil
 }
 
 // readJaeger finds out where traces are read: as the service is told, else where it points people who want to see one.

@@ -54,7 +54,11 @@ func TestServices(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantProblem(t, examine(t, System{Services: []Service{api}}, patience), checkOTLP, KindConfig, "telemetry.yaml", "Telemetry.Sampler")
+		wantProblem(t, examine(t, System{Services: []Service{api}}, patience), checkOTLP, KindConfig, "telemetry.yaml", "Telemetry.Sampler", "correct it in "+dir)
+		r := examine(t, System{Services: []Service{api, api}}, patience)
+		if f := find(t, r, checkOTLP); len(f.Services) != 2 || f.Target != dir {
+			t.Errorf("what services share is not told once: %+v", f)
+		}
 	})
 	t.Run("ErrValues are told one by one", func(t *testing.T) {
 		s := file("wrong.yaml", "Name: wrong\nStore: {DSN: \"mysql://root:"+secret+"@localhost/x\"}\nRedis: {Addrs: [\"127.0.0.1:1\"], DB: -1}\n"+
