@@ -202,7 +202,7 @@ func TestWatch(t *testing.T) {
 		"ErrInterval": {2, "--interval", []string{"watch", "--interval", "1ms"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := append(c.args, "--data", r.data)
+			args := append([]string{"--data", r.data}, c.args...)
 			if text := want(t, c.code, args...).stderr; !strings.Contains(text, c.tells) {
 				t.Errorf("it does not tell %q: %s", c.tells, text)
 			}

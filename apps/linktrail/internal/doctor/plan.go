@@ -128,7 +128,7 @@ func addWrong(checks []check, name string, service Service, err error) []check {
 	}
 	for i, known := range checks {
 		if known.target == where && where != service.File {
-			checks[i].services = append(known.services, service.Name)
+			checks[i].services = append(checks[i].services, service.Name)
 			return checks
 		}
 	}
