@@ -123,21 +123,25 @@ func parseService(file string, content []byte) (Service, error) {
 // have them.
 func (s *Service) expand(content []byte) []byte {
 	var missing []string
-	text := os.Expand(string(content), func(name string) string {
-		value, set := os.LookupEnv(name)
-		switch {
-		case name == up.Dollar:
-			return "$"
-		case !set && !slices.Contains(missing, name):
-			missing = append(missing, name)
-		}
-		return value
-	})
+	lines := strings.SplitAfter(string(content), "\n")
+	for i, line := range lines {
+		comment := strings.HasPrefix(strings.TrimSpace(line), "#")
+		lines[i] = os.Expand(line, func(name string) string {
+			value, set := os.LookupEnv(name)
+			switch {
+			case name == up.Dollar:
+				return "$"
+			case !set && !comment && !slices.Contains(missing, name):
+				missing = append(missing, name)
+			}
+			return value
+		})
+	}
 	if len(missing) > 0 {
 		s.notes = append(s.notes, fmt.Sprintf("%s uses %s, not set in this environment: what is told here is for an empty value",
 			s.File, strings.Join(missing, ", ")))
 	}
-	return []byte(text)
+	return []byte(strings.Join(lines, ""))
 }
 
 func (s *Service) readStore(content []byte) {

@@ -70,9 +70,9 @@ func TestServices(t *testing.T) {
 		wantProblem(t, r, checkOTLP, KindConfig, "Telemetry.Batcher", "otlpgrpc")
 	})
 	t.Run("OK a variable that is not set is told", func(t *testing.T) {
-		s := file("unset.yaml", "Name: unset\nStore: {DSN: \"postgres://u:${DOCTOR_TEST_UNSET}@127.0.0.1:1/x\"}\n"+stream)
+		s := file("unset.yaml", "# ${NAME} is a variable.\nName: unset\nStore: {DSN: \"postgres://u:${DOCTOR_TEST_UNSET}@127.0.0.1:1/x\"}\n"+stream)
 		r := examine(t, System{Services: []Service{s}}, patience)
-		if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "DOCTOR_TEST_UNSET") {
+		if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "uses DOCTOR_TEST_UNSET,") {
 			t.Errorf("notes are %q", r.Notes)
 		}
 	})
