@@ -91,7 +91,9 @@ func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 	}
 	s := p.sendings.Get().(*sending)
 	s.start, s.span = start, span
-	s.record = franz.Record{Value: c.AppendJSON(s.value[:0]), Headers: appendHeaders(s.headers[:0], s.parent[:0], sc)}
+	s.record = franz.Record{
+		Value: c.AppendJSON(s.value[:0]), Headers: appendHeaders(s.headers[:0], s.parent[:0], sc), Timestamp: start,
+	}
 	p.taken.Add(1)
 	// The record's context is nobody's: the caller's may end with the redirect.
 	p.client.TryProduce(context.Background(), &s.record, s.promise)
