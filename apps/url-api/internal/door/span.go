@@ -93,7 +93,8 @@ const maxAttributes = 12
 func (r *request) describe(status int) {
 	room := r.door.attributes.Get().(*[maxAttributes]attribute.KeyValue)
 	path := clean(r.path, maxPath)
-	attrs := append(room[:0],
+	attrs := room[:0]
+	attrs = append(attrs,
 		semconv.HTTPRequestMethodKey.String(r.method),
 		semconv.URLScheme(r.scheme()),
 		semconv.URLPath(path),
