@@ -19,7 +19,7 @@ import (
 // share grows for as long as the delay does, and shrinks when it falls below.
 type Shed struct {
 	// Target is the delay beyond which requests are shed; 0 is never.
-	Target time.Duration `json:",default=10ms"`
+	Target time.Duration `json:",default=50ms"`
 	// Queue is how many requests may stand however long that takes: so many connections that are kept busy are no
 	// overload.
 	Queue int `json:",default=256,range=[1:1000000]"`

@@ -124,8 +124,7 @@ func (d *Door) countShed() {
 
 // turnAway is asked about bytes that have just arrived on an idle connection, all there are. If these are to be shed and
 // are one whole request of the plainest kind, it answers and returns true; whatever else there is to it is left to
-// fasthttp. This costs a third of what the way through fasthttp does, and the cheaper a refusal, the more load can be
-// borne.
+// fasthttp. The cheaper a refusal, the more load can be borne.
 func (c *conn) turnAway(fd int, in []byte) (answered bool, err error) {
 	d := c.door
 	c.tossed, c.refused = true, d.overload.refuses()

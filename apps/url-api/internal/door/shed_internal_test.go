@@ -66,23 +66,27 @@ func TestController(t *testing.T) {
 }
 
 // TestControllerHolds lets the controller steer a server in a model: requests that stand, so many connections on each of
-// which one can, and a cost for each answer, of which a 503 has a quarter.
+// which one can, and what a 503 costs relative to a redirect: half over plain HTTP, less where redirects cost more.
 func TestControllerHolds(t *testing.T) {
 	const bears = 30000.0 // answers a second
 	for name, tt := range map[string]struct {
 		load        float64 // in multiples of bears
 		connections float64
+		refusal     float64
 		answered    [2]float64 // of bears, in the last five of ten seconds
 		worst       time.Duration
 	}{
-		"half the load":                  {0.5, 2000, [2]float64{0.49, 0.51}, 10 * time.Millisecond},
-		"just less than can be borne":    {0.98, 2000, [2]float64{0.97, 0.99}, 10 * time.Millisecond},
-		"twice the load":                 {2, 2000, [2]float64{0.6, 0.7}, 25 * time.Millisecond},
-		"twice, many more connections":   {2, 50000, [2]float64{0.6, 0.7}, 25 * time.Millisecond},
-		"three times":                    {3, 5000, [2]float64{0.25, 0.4}, 25 * time.Millisecond},
-		"flat out with 32 connections":   {100, 32, [2]float64{0.99, 1.01}, 2 * time.Millisecond},
-		"flat out with 256 connections":  {100, 256, [2]float64{0.99, 1.01}, 10 * time.Millisecond},
-		"flat out with 5000 connections": {100, 5000, [2]float64{0, 1}, 100 * time.Millisecond},
+		"half the load":                  {0.5, 2000, 0.5, [2]float64{0.49, 0.51}, 10 * time.Millisecond},
+		"just less than can be borne":    {0.98, 2000, 0.5, [2]float64{0.97, 0.99}, 10 * time.Millisecond},
+		"a quarter more":                 {1.25, 2000, 0.5, [2]float64{0.7, 0.8}, 25 * time.Millisecond},
+		"half as much again":             {1.5, 2000, 0.5, [2]float64{0.45, 0.55}, 25 * time.Millisecond},
+		"twice: only refusals fit":       {2, 2000, 0.5, [2]float64{0, 0.1}, 40 * time.Millisecond},
+		"twice, cheap refusals":          {2, 2000, 0.25, [2]float64{0.6, 0.7}, 25 * time.Millisecond},
+		"twice, many more connections":   {2, 50000, 0.25, [2]float64{0.6, 0.7}, 25 * time.Millisecond},
+		"three times, cheap refusals":    {3, 5000, 0.25, [2]float64{0.25, 0.4}, 25 * time.Millisecond},
+		"flat out with 32 connections":   {100, 32, 0.5, [2]float64{0.99, 1.01}, 2 * time.Millisecond},
+		"flat out with 256 connections":  {100, 256, 0.5, [2]float64{0.99, 1.01}, 10 * time.Millisecond},
+		"flat out with 5000 connections": {100, 5000, 0.5, [2]float64{0, 1}, 150 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := controller{config: Shed{Target: 10 * time.Millisecond, Queue: 256}}
@@ -93,7 +97,7 @@ func TestControllerHolds(t *testing.T) {
 			for w := range 200 {
 				least, came := time.Hour, 0.0
 				for range steps {
-					cost := (1-share)/bears + share/bears/4
+					cost := (1-share)/bears + share*tt.refusal/bears
 					arrive := min(tt.load*bears*dt, tt.connections-standing+dt/cost)
 					served := min(standing+arrive, dt/cost)
 					standing += arrive - served
