@@ -14,13 +14,20 @@ import (
 )
 
 // crowd is how many connections ask in the third table: so many that a queue can stand.
-const crowd = 2000
+const crowd = 5000
 
 // flood is one row of the third table: url-api, with or without shedding, at a multiple of what it can bear.
 type flood struct {
 	times   float64
 	shed    bool
-	results []*load.Result
+	results []*poured
+}
+
+// poured is what became of a plan, and how many cores url-api and the load generator had for it: less than they would have
+// liked means that something else was running.
+type poured struct {
+	*load.Result
+	cores, generator float64
 }
 
 // overload measures url-api on one core at half, once and twice what it bears. All figures are of answers to requests
@@ -86,47 +93,59 @@ func (s *system) overload(ctx context.Context, o options) (bears float64, rows [
 }
 
 // pour carries out a plan of which answers may be refused, and waits until all clicks have arrived.
-func (s *system) pour(ctx context.Context, v *subject, p load.Plan) (*load.Result, error) {
+func (s *system) pour(ctx context.Context, v *subject, p load.Plan) (*poured, error) {
 	p.Addr, p.First = v.addr, v.asked
+	before, err := v.cpu()
+	if err != nil {
+		return nil, err
+	}
+	self := ownCPU()
 	r, err := load.Run(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", v.name, err)
 	}
+	after, err := v.cpu()
+	if err != nil {
+		return nil, err
+	}
+	seconds := r.Elapsed.Seconds()
+	result := &poured{Result: r, cores: (after - before).Seconds() / seconds, generator: (ownCPU() - self).Seconds() / seconds}
 	v.asked += r.Sent
 	v.clicks += int64(r.Right)
 	if r.Wrong > 0 {
 		return nil, fmt.Errorf("%w: %s: %s", errVoid, v.name, r.FirstWrong)
 	}
-	return r, s.settle(ctx, v)
+	return result, s.settle(ctx, v)
 }
 
 // floodTable writes the rows of the third table.
 func floodTable(bears float64, rows []*flood) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "url-api on one core bears %.0f requests a second; %d connections ask at a constant rate.\n\n", bears, crowd)
-	fmt.Fprintf(&b, "| asked | shedding | answered/s | 503/s | p50, ms | p99, ms | p50 since sent, ms | p99 since sent, ms | p99 of the 503s since sent, ms |\n")
-	fmt.Fprintf(&b, "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	fmt.Fprintf(&b, "| asked | shedding | answered/s | 503/s | p50, ms | p99, ms | p50 since sent, ms | p99 since sent, ms | p99 of the 503s, ms | cores of url-api | of the generator |\n")
+	fmt.Fprintf(&b, "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, row := range rows {
 		shed := "off"
 		if row.shed {
 			shed = "on"
 		}
-		of := func(figure func(*load.Result) float64) float64 {
+		of := func(figure func(*poured) float64) float64 {
 			var list []float64
 			for _, r := range row.results {
 				list = append(list, figure(r))
 			}
 			return median(list)
 		}
-		quantile := func(h func(*load.Result) *load.Histogram, q float64) float64 {
-			return of(func(r *load.Result) float64 { return millis(h(r).Quantile(q)) })
+		quantile := func(h func(*poured) *load.Histogram, q float64) float64 {
+			return of(func(r *poured) float64 { return millis(h(r).Quantile(q)) })
 		}
-		latency := func(r *load.Result) *load.Histogram { return &r.Latency }
-		service := func(r *load.Result) *load.Histogram { return &r.Service }
-		refused := func(r *load.Result) *load.Histogram { return &r.RefusedLatency }
-		fmt.Fprintf(&b, "| %.1f | %s | %.0f | %.0f | %.1f | %.1f | %.1f | %.1f | %.1f |\n", row.times, shed,
-			of((*load.Result).PerSecond), of(func(r *load.Result) float64 { return float64(r.Refused) / r.Elapsed.Seconds() }),
-			quantile(latency, 0.5), quantile(latency, 0.99), quantile(service, 0.5), quantile(service, 0.99), quantile(refused, 0.99))
+		latency := func(r *poured) *load.Histogram { return &r.Latency }
+		service := func(r *poured) *load.Histogram { return &r.Service }
+		refused := func(r *poured) *load.Histogram { return &r.RefusedLatency }
+		fmt.Fprintf(&b, "| %.1f | %s | %.0f | %.0f | %.1f | %.1f | %.1f | %.1f | %.1f | %.2f | %.2f |\n", row.times, shed,
+			of(func(r *poured) float64 { return r.PerSecond() }), of(func(r *poured) float64 { return float64(r.Refused) / r.Elapsed.Seconds() }),
+			quantile(latency, 0.5), quantile(latency, 0.99), quantile(service, 0.5), quantile(service, 0.99), quantile(refused, 0.99),
+			of(func(r *poured) float64 { return r.cores }), of(func(r *poured) float64 { return r.generator }))
 	}
 	return b.String()
 }
