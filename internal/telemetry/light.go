@@ -62,9 +62,9 @@ func (t *lightTracer) Start(ctx context.Context, name string, opts ...trace.Span
 	}
 	parent := trace.SpanContextFromContext(ctx)
 	id := trace.SpanContextConfig{TraceID: parent.TraceID(), TraceFlags: parent.TraceFlags() &^ trace.FlagsSampled}
-	if !id.TraceID.IsValid() {
+	for !id.TraceID.IsValid() { // no bit is fixed: samplers, here and elsewhere, take the id for random
 		binary.NativeEndian.PutUint64(id.TraceID[:8], rand.Uint64())
-		binary.NativeEndian.PutUint64(id.TraceID[8:], rand.Uint64()|1)
+		binary.NativeEndian.PutUint64(id.TraceID[8:], rand.Uint64())
 	}
 	binary.NativeEndian.PutUint64(id.SpanID[:], rand.Uint64()|1)
 	result := t.light.provider.sampler.ShouldSample(sdktrace.SamplingParameters{
@@ -218,8 +218,11 @@ func (s *lightSpan) RecordError(err error, opts ...trace.EventOption) {
 		semconv.ExceptionType(fmt.Sprintf("%T", err)), semconv.ExceptionMessage(err.Error())))...)
 }
 
-// AddLink adds a link.
+// AddLink adds a link; one that says nothing is none.
 func (s *lightSpan) AddLink(link trace.Link) {
+	if sc := link.SpanContext; !sc.IsValid() && len(link.Attributes) == 0 && sc.TraceState().Len() == 0 {
+		return
+	}
 	s.change(func() {
 		if len(s.links) == lightLimit {
 			s.droppedLinks++

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -49,6 +50,8 @@ func story(ctx context.Context, tracers trace.TracerProvider) {
 	span.RecordError(errors.New("broken"), trace.WithTimestamp(at))
 	span.RecordError(nil)
 	span.AddLink(trace.Link{SpanContext: other, Attributes: []attribute.KeyValue{attribute.Int("l", 1)}})
+	span.AddLink(trace.Link{}) // says nothing
+	span.AddLink(trace.Link{Attributes: []attribute.KeyValue{attribute.Int("l", 2)}})
 	span.SetStatus(codes.Error, "wrong")
 	span.SetStatus(codes.Unset, "")
 	span.SetName("renamed")
@@ -118,6 +121,36 @@ func TestLight(t *testing.T) {
 		}
 		if root.Parent.IsValid() || root.SpanContext.TraceID() == remote.TraceID() || !root.SpanContext.IsValid() || !root.SpanContext.IsSampled() {
 			t.Errorf("root %v below %v", root.SpanContext, root.Parent)
+		}
+	})
+
+	t.Run("OK ids are random in each bit", func(t *testing.T) {
+		p, _ := MustLight(t, 0)
+		tracer := p.Light().Tracer("scope")
+		var some, all trace.TraceID
+		all = trace.TraceID(bytes.Repeat([]byte{0xff}, len(all)))
+		for range 2000 { // each bit stays the same with a chance of 2 to the power of -1999
+			_, span := tracer.Start(t.Context(), "quiet")
+			for i, b := range span.SpanContext().TraceID() {
+				some[i] |= b
+				all[i] &= b
+			}
+		}
+		if some != (trace.TraceID(bytes.Repeat([]byte{0xff}, len(some)))) || all.IsValid() {
+			t.Errorf("bits that are ever set are %v, those always set %v", some, all)
+		}
+	})
+
+	t.Run("OK small share", func(t *testing.T) {
+		p, _ := MustLight(t, 0.002)
+		tracer, sampled := p.Light().Tracer("scope"), 0
+		for range 200_000 {
+			if _, span := tracer.Start(t.Context(), "rare"); span.SpanContext().IsSampled() {
+				sampled++
+			}
+		}
+		if sampled < 250 || sampled > 550 { // 400, and seven standard deviations
+			t.Errorf("%d of 200000 are sampled, want about 400", sampled)
 		}
 	})
 
