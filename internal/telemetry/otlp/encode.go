@@ -3,7 +3,9 @@ package otlp
 import (
 	"encoding/binary"
 	"math"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -159,7 +161,7 @@ func appendValue(b []byte, field protowire.Number, v attribute.Value) []byte {
 	switch v.Type() {
 	case attribute.EMPTY:
 	case attribute.STRING:
-		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), v.AsString())
+		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), valid(v.AsString()))
 	case attribute.BOOL:
 		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), protowire.EncodeBool(v.AsBool()))
 	case attribute.INT64:
@@ -184,7 +186,7 @@ func appendValue(b []byte, field protowire.Number, v attribute.Value) []byte {
 	case attribute.FLOAT64SLICE:
 		b = appendValues(b, v.AsFloat64Slice(), attribute.Float64Value)
 	default:
-		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), v.String())
+		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), valid(v.String()))
 	}
 	return end(b, at, 1)
 }
@@ -201,7 +203,16 @@ func appendString(b []byte, field protowire.Number, s string) []byte {
 	if s == "" {
 		return b
 	}
-	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), s)
+	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), valid(s))
+}
+
+// valid returns s with U+FFFD for what is no UTF-8: a collector refuses the whole batch for one byte of such text, and
+// callers choose some of it, such as paths.
+func valid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 func appendBytes(b []byte, field protowire.Number, s []byte) []byte {

@@ -166,6 +166,29 @@ func TestExporter(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	})
+	t.Run("OK text that is no UTF-8", func(t *testing.T) {
+		const wrong, mended = "a\xff\xfeb", "a\uFFFDb"
+		sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
+		var c client
+		e, err := New(t.Context(), &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.ExportSpans(t.Context(), tracetest.SpanStubs{{
+			Name: wrong, SpanContext: sc, Status: sdktrace.Status{Code: codes.Error, Description: wrong},
+			Attributes: []attribute.KeyValue{attribute.String(wrong, wrong), attribute.StringSlice("list", []string{wrong})},
+		}}.Snapshots()); err != nil {
+			t.Fatal(err)
+		}
+		span := c.MustDecode(t)[0].GetScopeSpans()[0].GetSpans()[0]
+		list := span.GetAttributes()
+		for _, got := range []string{span.GetName(), span.GetStatus().GetMessage(), list[0].GetKey(), list[0].GetValue().GetStringValue(),
+			list[1].GetValue().GetArrayValue().GetValues()[0].GetStringValue()} {
+			if got != mended {
+				t.Errorf("text is %q, want %q", got, mended)
+			}
+		}
+	})
 	t.Run("OK nothing to send", func(t *testing.T) {
 		var c client
 		e, err := New(t.Context(), &c)
