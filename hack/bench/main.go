@@ -55,6 +55,9 @@ func (o options) wants(name string) bool {
 	return false
 }
 
+// writes says whether all is measured that the document has, as it is.
+func (o options) writes() bool { return o.write != "" && o.only == "" && o.profiles == "" }
+
 func (o options) check() error {
 	switch {
 	case o.rounds < 1 || o.rounds > 100:
@@ -66,6 +69,11 @@ func (o options) check() error {
 	}
 	if _, err := exec.LookPath("nginx"); o.nginx && err != nil {
 		return errors.New("nginx is not installed: on Debian `apt-get install nginx-light`; or leave its rows out with -nginx=false")
+	}
+	if o.writes() {
+		if err := write(o.write, nil); err != nil {
+			return err
+		}
 	}
 	if _, err := os.Stat(o.binary); err != nil {
 		return fmt.Errorf("-binary: %w: `make build` makes it", err)
@@ -116,29 +124,37 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	all := []part{{"machine", factTable(facts(ctx, s, o))}}
+	tell := func(list ...part) { // at once: what follows may fail
+		for _, p := range list {
+			fmt.Printf("\n%s", p.text)
+		}
+		all = append(all, list...)
+	}
 	t, err := s.compare(ctx, o)
 	if err != nil {
 		return err
 	}
+	tell(t.parts(o)...)
 	paths, err := s.walk(ctx, o)
 	if err != nil {
 		return err
+	}
+	if len(paths) > 0 {
+		tell(part{"paths", pathTable(paths)})
 	}
 	bears, floods, err := s.overload(ctx, o)
 	if err != nil {
 		return err
 	}
+	if len(floods) > 0 {
+		tell(part{"overload", floodTable(bears, floods)})
+	}
+	fmt.Printf("\n%s", all[0].text)
 	if !o.nginx {
 		fmt.Fprintln(os.Stderr, "bench: nginx was left out")
 	}
-	all := parts(facts(ctx, s, o), o, t, paths)
-	if len(floods) > 0 {
-		all = append(all, part{"overload", floodTable(bears, floods)})
-	}
-	for _, p := range all {
-		fmt.Printf("\n%s", p.text)
-	}
-	if o.write == "" || o.only != "" || o.profiles != "" {
+	if !o.writes() {
 		return nil
 	}
 	return write(o.write, all)

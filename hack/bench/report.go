@@ -128,41 +128,46 @@ func factTable(facts []fact) string {
 // part is what stands in the document between the lines <!-- bench:NAME --> and <!-- /bench:NAME -->.
 type part struct{ name, text string }
 
-// parts are all that was measured.
-func parts(facts []fact, o options, t *redirects, paths []path) []part {
-	var list []part
-	if t != nil && len(t.rows) > 0 {
-		var generator []float64
-		for _, r := range t.rows {
-			generator = append(generator, pick(r.flat, func(s sample) float64 { return micros(s.generator) })...)
-		}
-		text := fmt.Sprintf("%d rounds of %v a server, %d connections. Latencies and \"CPU then\" are those at %.0f requests a second. The load generator itself used %.1f µs a request.\n\n",
-			o.rounds, o.duration(), o.connections, t.rate, median(generator))
-		list = append(list, part{"redirects", text + t.table() + "\n" + t.spans()})
-		if bars := t.bars(); bars != "" {
-			list = append(list, part{"bars", bars})
-		}
+// marks are the parts that a document must have.
+var marks = [...]string{"bars", "redirects", "paths", "overload", "machine"}
+
+// parts are what the first table is written as.
+func (t *redirects) parts(o options) (list []part) {
+	if len(t.rows) == 0 {
+		return nil
 	}
-	if len(paths) > 0 {
-		list = append(list, part{"paths", pathTable(paths)})
+	var generator []float64
+	for _, r := range t.rows {
+		generator = append(generator, pick(r.flat, func(s sample) float64 { return micros(s.generator) })...)
 	}
-	return append(list, part{"machine", factTable(facts)})
+	text := fmt.Sprintf("%d rounds of %v a server, %d connections. Latencies and \"CPU then\" are those at %.0f requests a second. The load generator itself used %.1f µs a request.\n\n",
+		o.rounds, o.duration(), o.connections, t.rate, median(generator))
+	list = append(list, part{"redirects", text + t.table() + "\n" + t.spans()})
+	if bars := t.bars(); bars != "" {
+		list = append(list, part{"bars", bars})
+	}
+	return list
 }
 
-// write puts all parts into a document that has their marks.
+// write puts parts into a document, which must have the marks of all.
 func write(file string, parts []part) error {
 	old, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
 	doc := string(old)
-	for _, p := range parts {
-		begin, end := "<!-- bench:"+p.name+" -->\n", "<!-- /bench:"+p.name+" -->"
+	for _, name := range marks {
+		begin, end := "<!-- bench:"+name+" -->\n", "<!-- /bench:"+name+" -->"
 		head, rest, ok := strings.Cut(doc, begin)
 		_, foot, ended := strings.Cut(rest, end)
 		if !ok || !ended {
 			return fmt.Errorf("%s has no lines %s and %s", file, strings.TrimSpace(begin), end)
 		}
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if i < 0 {
+			continue // not measured: it stays
+		}
+		p := parts[i]
 		doc = head + begin + "\n" + p.text + "\n" + end + foot
 	}
 	return os.WriteFile(file, []byte(doc), 0o644) //nolint:gosec // a document of the repository
