@@ -19,7 +19,7 @@ import (
 // share grows for as long as the delay does, and shrinks when it falls below.
 type Shed struct {
 	// Target is the delay beyond which requests are shed; 0 is never.
-	Target time.Duration `json:",default=50ms"`
+	Target time.Duration `json:",default=100ms"`
 	// Queue is how many requests may stand however long that takes: so many connections that are kept busy are no
 	// overload.
 	Queue int `json:",default=256,range=[1:1000000]"`
@@ -28,8 +28,10 @@ type Shed struct {
 const (
 	shedWindow = 50 * time.Millisecond
 	shedProbes = 4 // a window
-	// maxShed leaves some to be answered, so that the door finds out what it can bear.
-	maxShed = 0.98
+	// maxShed leaves a quarter to be answered, whatever the delay: a process whose cores are taken by others is slow
+	// however much it refuses. maxUnknown is the same for unknown codes.
+	maxShed    = 0.75
+	maxUnknown = 0.98
 	// toldShare is the share from which on the log tells, and toldCalm how many windows without any end it.
 	toldShare = 0.05
 	toldCalm  = 200
@@ -90,7 +92,7 @@ func (o *overload) refuses() bool {
 // refusesUnknown says whether to refuse a request for an unknown code that refuses has let pass.
 func (o *overload) refusesUnknown() bool {
 	share := o.share.Load()
-	return share != 0 && rand.Float64() < min(unknownWeight*math.Float64frombits(share), maxShed)
+	return share != 0 && rand.Float64() < min(unknownWeight*math.Float64frombits(share), maxUnknown)
 }
 
 func (o *overload) current() float64 { return math.Float64frombits(o.share.Load()) }
