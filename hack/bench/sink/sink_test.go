@@ -54,5 +54,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("%v, counted %q, want 1200", err, body)
 	}
 	_ = counts.Close()
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("Serve ended without an error")
+	}
 }
