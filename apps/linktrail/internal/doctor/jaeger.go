@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-var jaegerKeys = keys{address: "Jaeger's URL", enable: "https in Jaeger's URL", ca: "the system's certificates", cert: "the proxy in front of it"}
+var jaegerKeys = keys{address: "TraceQuery.Jaeger", enable: "https in TraceQuery.Jaeger", ca: "the system's certificates", cert: "the proxy in front of it"}
 
 func jaegerCheck(base string, _ []Service) check {
 	return check{target: shownURL(base), run: func(ctx context.Context) (string, []Problem) { return examineJaeger(ctx, base) }}

@@ -200,6 +200,6 @@ func TestFiles(t *testing.T) {
 	t.Run("ErrNoFolder", func(t *testing.T) {
 		MustWrite(t, filepath.Join(dir, "file"), "")
 		r := examineTelemetry(t, telemetry.Config{Batcher: telemetry.BatcherFile, Endpoint: filepath.Join(dir, "file", "spans")})
-		wantProblem(t, r, checkOTLP, KindFile, "cannot be written", "Telemetry.Endpoint")
+		wantProblem(t, r, checkOTLP, KindFile, "cannot be written", "--otlp")
 	})
 }

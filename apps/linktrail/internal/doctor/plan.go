@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/linkcache"
@@ -79,7 +80,7 @@ func checksOf[T any](name string, named *T, services []Service, of func(Service)
 	if named != nil {
 		c := examine(*named, nil)
 		c.name = name
-		return []check{c}
+		return []check{c.inFlags()}
 	}
 	var (
 		checks []check
@@ -112,6 +113,25 @@ func checksOf[T any](name string, named *T, services []Service, of func(Service)
 		return []check{{name: name}}
 	}
 	return checks
+}
+
+// addressKeys are what the services' YAML calls the addresses that the checks' flags give.
+var addressKeys = map[string]string{
+	checkStore: "Store.DSN", checkRedis: "Redis.Addrs", checkKafka: "ClickStream.Brokers", checkOTLP: "Telemetry.Endpoint",
+	checkJaeger: "TraceQuery.Jaeger",
+}
+
+// inFlags is the check of a server that a flag names: what to type is said of that flag, for there is no YAML to correct.
+func (c check) inFlags() check {
+	run := c.run
+	c.run = func(ctx context.Context) (string, []Problem) {
+		detail, problems := run(ctx)
+		for i := range problems {
+			problems[i].Try = strings.ReplaceAll(problems[i].Try, addressKeys[c.name], "--"+c.name)
+		}
+		return detail, problems
+	}
+	return c
 }
 
 // overlayError is a fault of an overlay, which services share.

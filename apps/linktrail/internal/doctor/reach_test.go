@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"crypto/tls"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +32,9 @@ func TestReach(t *testing.T) {
 			r := examine(t, everything(c.addr), c.timeout)
 			for _, server := range servers {
 				wantProblem(t, r, server, c.kind, c.words...)
+				if p := r.Checks[slices.Index(servers, server)].Problems[0]; !strings.Contains(p.Try, "--timeout") && !strings.Contains(p.Try, "--"+server) {
+					t.Errorf("%s is not told of its flag, but %q", server, p.Try)
+				}
 			}
 			if len(r.Checks) != len(servers) || r.Failed() != len(servers) {
 				t.Errorf("it has %d checks, of which %d failed", len(r.Checks), r.Failed())

@@ -168,7 +168,7 @@ func TestSQLite(t *testing.T) {
 	}{
 		"ErrMissing":     {"none", KindFile, []string{"there is no file", "linktrail migrate --store sqlite:"}},
 		"ErrFolder":      {"", KindFile, []string{"is a folder"}},
-		"ErrNoDatabase":  {"text", KindFile, []string{"not a SQLite database", "Store.DSN"}},
+		"ErrNoDatabase":  {"text", KindFile, []string{"not a SQLite database", "--store"}},
 		"ErrNotMigrated": {"empty", KindSchema, []string{"there is no schema", "linktrail migrate"}},
 	} {
 		t.Run(name, func(t *testing.T) {
