@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -52,7 +53,7 @@ func (e *fileExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 	if err := e.encoder.ExportSpans(ctx, spans); err != nil {
 		return err
 	}
-	_, err := e.file.Write(e.batch.Bytes())
+	_, err := e.file.write(ctx, e.batch.Bytes())
 	if err != nil {
 		return fmt.Errorf("spans to file: %w", err)
 	}
@@ -85,9 +86,10 @@ func openSpanFile(path string, limit int64, predecessors int) (*spanFile, error)
 	return f, nil
 }
 
-// Write appends whole lines with one call to the system, so that a reader and a
-// crash find them whole.
-func (f *spanFile) Write(lines []byte) (int, error) {
+// write appends whole lines with one call to the system, so that a reader and a
+// crash find them whole. Where there is a pipe that nobody reads from, it waits
+// until ctx ends.
+func (f *spanFile) write(ctx context.Context, lines []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.shut {
@@ -99,7 +101,10 @@ func (f *spanFile) Write(lines []byte) (int, error) {
 	if f.torn {
 		lines = append([]byte{'\n'}, lines...)
 	}
-	n, err := f.file.Write(lines)
+	file := f.file
+	_ = file.SetWriteDeadline(time.Time{}) // a file that is no pipe has none, and does not wait
+	defer context.AfterFunc(ctx, func() { _ = file.SetWriteDeadline(time.Now()) })()
+	n, err := file.Write(lines)
 	if n > 0 {
 		f.torn = lines[n-1] != '\n'
 	}

@@ -3,11 +3,13 @@ package telemetry
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -50,6 +52,37 @@ func TestFileBatcher(t *testing.T) {
 	}
 }
 
+// TestFileBatcherPipe holds the promises of a collector that never answers against a pipe that nobody reads.
+func TestFileBatcherPipe(t *testing.T) {
+	const spans = 2000
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newProvider(Config{Name: "url-api", Batcher: BatcherFile, Endpoint: path, Sampler: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range spans {
+		end(p, strings.Repeat("long", 100))
+	}
+	old := p.processor.current.Load()
+	if err := p.Shutdown(within(t, 300*time.Millisecond)); !errors.Is(err, errUndelivered) {
+		t.Errorf("error is %v", err)
+	}
+	eventually(t, "the exporter ends", func() bool {
+		select {
+		case <-old.export.closed:
+			return true
+		default:
+			return false
+		}
+	})
+	if exported, dropped := p.counts.exported.Load(), p.counts.dropped[dropStopped].Load(); exported+dropped != spans {
+		t.Errorf("%d spans were exported and %d dropped, of %d", exported, dropped, spans)
+	}
+}
+
 func TestFileBatcherCannotWrite(t *testing.T) {
 	dir := t.TempDir()
 	MustWriteFile(t, filepath.Join(dir, "file"), "")
@@ -71,7 +104,7 @@ func TestSpanFile(t *testing.T) {
 	}
 	write := func(t *testing.T, f *spanFile, lines string) {
 		t.Helper()
-		if _, err := f.Write([]byte(lines)); err != nil {
+		if _, err := f.write(t.Context(), []byte(lines)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,7 +173,7 @@ func TestSpanFile(t *testing.T) {
 				defer func() { _ = f.Close() }()
 				line := append(bytes.Repeat([]byte{'7'}, 500), '\n')
 				for range 500 {
-					if _, err := f.Write(line); err != nil {
+					if _, err := f.write(t.Context(), line); err != nil {
 						t.Error(err)
 					}
 				}
@@ -164,7 +197,7 @@ func TestSpanFile(t *testing.T) {
 				defer func() { _ = f.Close() }()
 				line := append(bytes.Repeat([]byte{'7'}, 100), '\n')
 				for range each {
-					if _, err := f.Write(line); err != nil {
+					if _, err := f.write(t.Context(), line); err != nil {
 						t.Error(err)
 					}
 				}
@@ -188,7 +221,7 @@ func TestSpanFile(t *testing.T) {
 	t.Run("ErrClosed", func(t *testing.T) {
 		f := open(t, filepath.Join(t.TempDir(), "spans.jsonl"))
 		_ = f.Close()
-		if _, err := f.Write([]byte("1\n")); err == nil {
+		if _, err := f.write(t.Context(), []byte("1\n")); err == nil {
 			t.Error("a write after Close succeeds")
 		}
 	})
