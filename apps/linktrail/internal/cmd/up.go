@@ -2,8 +2,12 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -14,22 +18,6 @@ import (
 	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
 	"github.com/linktrail/linktrail/internal/clickstream"
 )
-
-// upFile is the YAML of `linktrail up --config`: the flags' names, and keys of the services' own YAML.
-type upFile struct {
-	Data      *string                   `json:"data"`
-	Addr      *string                   `json:"addr"`
-	APIAddr   *string                   `json:"api-addr"`
-	PublicURL *string                   `json:"public-url"`
-	Postgres  *string                   `json:"postgres"`
-	Redis     *string                   `json:"redis"`
-	Kafka     *string                   `json:"kafka"`
-	OTLP      *string                   `json:"otlp"`
-	Jaeger    *string                   `json:"jaeger"`
-	Driver    *string                   `json:"driver"`
-	NoExample *bool                     `json:"no-example"`
-	Services  map[string]map[string]any `json:"services"`
-}
 
 func (a *app) upCommand() *cobra.Command {
 	var (
@@ -88,34 +76,54 @@ While it runs, DATA/run.json tells scripts the addresses, the API key and the se
 	return c
 }
 
-// readUpFile fills in what no flag says.
+// readUpFile fills in what no flag says: the flags' names, and below services keys of the services' own YAML.
 func readUpFile(file string, o *up.Options, isFlag func(string) bool) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return usageError{err}
 	}
-	var f upFile
-	if err := yaml.UnmarshalStrict(content, &f); err != nil {
-		return usagef("%s: %w", file, err)
+	var document map[string]json.RawMessage
+	if err := yaml.UnmarshalStrict(content, &document); err != nil {
+		return usagef("%s: not YAML with the names of flags as keys: %s", file, yamlFault(err))
 	}
-	for _, field := range []struct {
-		name string
-		from *string
-		to   *string
-	}{
-		{"data", f.Data, &o.Data}, {"addr", f.Addr, &o.Addr}, {"api-addr", f.APIAddr, &o.APIAddr},
-		{"public-url", f.PublicURL, &o.PublicURL}, {"postgres", f.Postgres, &o.Postgres}, {"redis", f.Redis, &o.Redis},
-		{"kafka", f.Kafka, &o.Kafka}, {"otlp", f.OTLP, &o.OTLP}, {"jaeger", f.Jaeger, &o.Jaeger}, {"driver", f.Driver, &o.Driver},
-	} {
-		if field.from != nil && !isFlag(field.name) {
-			*field.to = *field.from
+	texts := map[string]*string{
+		"data": &o.Data, "addr": &o.Addr, "api-addr": &o.APIAddr, "public-url": &o.PublicURL, "postgres": &o.Postgres,
+		"redis": &o.Redis, "kafka": &o.Kafka, "otlp": &o.OTLP, "jaeger": &o.Jaeger, "driver": &o.Driver,
+	}
+	for _, key := range slices.Sorted(maps.Keys(document)) {
+		value := document[key]
+		text, isText := texts[key]
+		switch {
+		case !isText && key != "no-example" && key != "services":
+			known := append(slices.Sorted(maps.Keys(texts)), "no-example", "services")
+			return usagef("%s: unknown key %q; the keys are %s", file, key, strings.Join(known, ", "))
+		case string(value) == "null" || isFlag(key):
+		case isText:
+			if json.Unmarshal(value, text) != nil {
+				return usagef("%s: %s: %s is no text; put it in quotes", file, key, value)
+			}
+		case key == "no-example":
+			var no bool
+			if json.Unmarshal(value, &no) != nil {
+				return usagef("%s: %s: %s is not true or false", file, key, value)
+			}
+			o.Example = !no
+		default:
+			if json.Unmarshal(value, &o.Services) != nil {
+				return usagef("%s: %s: these are not keys below the name of a service, such as url-api: {Console: {Enabled: false}}", file, key)
+			}
 		}
 	}
-	if f.NoExample != nil && !isFlag("no-example") {
-		o.Example = !*f.NoExample
-	}
-	o.Services = f.Services
 	return nil
+}
+
+// yamlFault is the reason without the names of who found it.
+func yamlFault(err error) string {
+	text := err.Error()
+	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "yaml: ", "json: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
 }
 
 // runUp stops in order at the first signal and at once at the second.
