@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -298,6 +299,13 @@ func TestVersionAndHelp(t *testing.T) {
 		{"telemetry"}, {"telemetry", "show"}, {"telemetry", "set"}, {"telemetry", "reset"}} {
 		if text := want(t, 0, append(command, "--help")...).stdout; !strings.Contains(text, "Examples:\n  linktrail "+command[0]) {
 			t.Errorf("linktrail %s --help has no example:\n%s", strings.Join(command, " "), text)
+		} else {
+			_, flags, _ := strings.Cut(text, "\nFlags:\n")
+			for _, line := range regexp.MustCompile(`(?m)^ +(-\w, )?--.*$`).FindAllString(flags, -1) {
+				if !regexp.MustCompile(`^ +(-\w, )?--[a-z-]+( [A-Za-z]+)? {2,}`).MatchString(line) {
+					t.Errorf("linktrail %s --help: a flag's value has a name of several words:\n%s", strings.Join(command, " "), line)
+				}
+			}
 		}
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {

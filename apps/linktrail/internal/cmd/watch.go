@@ -79,7 +79,7 @@ While the API is away, watch says so and goes on when it is back. Ctrl-C ends it
 	flags.DurationVar(&f.interval, "interval", time.Second, "how often to look")
 	flags.BoolVar(&f.wide, "wide", false, "show all of the referrer, and where the trace can be seen")
 	flags.BoolVar(&f.json, "json", false, "one JSON object a line; the same as --output json")
-	flags.BoolVar(&f.trace, "trace", false, "draw the spans of each click below it, as `linktrail trace` does")
+	flags.BoolVar(&f.trace, "trace", false, "draw the spans of each click below it, as \"linktrail trace\" does")
 	flags.StringVar(&f.traces.jaeger, "jaeger", "", "URL of Jaeger's query service, for --trace [LINKTRAIL_JAEGER]")
 	flags.StringVar(&f.traces.spans, "spans", "", "folder with files of spans, for --trace [LINKTRAIL_SPANS]")
 	flags.DurationVar(&f.traces.wait, "wait", 10*time.Second, "how long to wait for a trace to be whole")
@@ -252,7 +252,7 @@ func (w *watching) begin() error {
 	if w.app.output == "json" {
 		return nil
 	}
-	_, err := fmt.Fprintf(w.app.out, columns+"\n", "TIME", "CODE", "", "BROWSER", "DEVICE", "BOT", "REFERRER", "TRACE")
+	_, err := fmt.Fprintf(w.app.out, columns+"\n", "TIME", "CODE", "CC", "BROWSER", "DEVICE", "BOT", "REFERRER", "TRACE")
 	return err
 }
 
