@@ -78,6 +78,11 @@ async function theKey(browser, system) {
   await page.keyboard.press("Enter");
   await page.waitForSelector("#shorten-error:not([hidden])");
   expect("so for shortening", (await page.textContent("#shorten-error")).includes("links:write"));
+  await system.linktrail("keys", "revoke", token.split("_")[1]);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#gate:not([hidden]) #gate-error:not(:empty)");
+  expect("a key that is revoked meanwhile: the page asks for another", /refused.*revoked/.test(await page.textContent("#gate-error")) &&
+    await page.evaluate(() => sessionStorage.length) === 0, await page.textContent("#gate-error"));
   expect("no complaints while asking for the key", page.complaints.length === 0, page.complaints);
   await page.context().close();
 }

@@ -15,7 +15,7 @@ function enter(token) {
   leave();
   key.store(token);
   const api = new Api(token);
-  const refused = (problem) => ask(`This key was refused: ${problem.message}`);
+  const refused = () => ask("This key was refused: it is mistyped, or was revoked.");
   const trace = new TraceDialog(api, { refused });
   const links = new Links(api, { refused });
   const clicks = new Clicks(api, {
