@@ -27,6 +27,7 @@ run: build ## build and start everything on this machine; ends with an example, 
 .PHONY: build
 build: ## build bin/linktrail
 	@mkdir -p bin
+	@[ -e bin/linktrail ] || echo "building bin/linktrail; the first time, fetching modules and compiling takes some minutes" >&2
 	@go build -buildvcs=$(BUILDVCS) -trimpath -o bin/linktrail ./apps/linktrail
 
 ##@ Develop
