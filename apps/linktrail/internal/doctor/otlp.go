@@ -317,11 +317,14 @@ func httpFault(err error, u *url.URL, k keys) Problem {
 		addr = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	}
 	text := err.Error()
+	forHTTP := "use its port for HTTP in " + k.address + ", or the Batcher otlpgrpc if spans are to go there"
 	switch {
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return problem(KindTLS, "use http:// ("+k.enable+" false), or its TLS port", "%s does not speak TLS", addr)
 	case strings.Contains(text, `malformed HTTP response "\x00\x00`):
-		return problem(KindProtocol, "use its port for HTTP in "+k.address+", or the Batcher otlpgrpc if spans are to go there", "%s speaks gRPC and no HTTP/1.1", addr)
+		return problem(KindProtocol, forHTTP, "%s speaks gRPC and no HTTP/1.1", addr)
+	case strings.Contains(text, "readLoopPeekFailLocked"): // net/http had not written the request when the server's frame came
+		return problem(KindProtocol, forHTTP, "%s speaks gRPC, or something else in which a server speaks first, and no HTTP/1.1", addr)
 	case slices.ContainsFunc([]string{"malformed HTTP", "bad status line", "transport connection broken"}, func(s string) bool { return strings.Contains(text, s) }):
 		return problem(KindProtocol, "correct "+k.address, "%s does not speak HTTP: %s", addr, oneLine(innermost(err)))
 	}
