@@ -167,9 +167,9 @@ func TestTwoProcesses(t *testing.T) {
 		t.Fatal(got)
 	}
 	for i := 1; i <= 20; i++ {
-		changer, other := a, b
+		changer, other := b, a // a has announced the first
 		if i%2 == 0 {
-			changer, other = b, a
+			changer, other = a, b
 		}
 		old, want := fmt.Sprintf("https://example.org/%d", i), fmt.Sprintf("https://example.org/%d", i+1)
 		// The one that is about to change the link is the one that was told of the change before.
