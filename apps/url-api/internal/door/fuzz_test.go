@@ -44,7 +44,7 @@ func FuzzRequest(f *testing.F) {
 		spans, clicks := tracetest.NewSpanRecorder(), new(last)
 		d, err := New(Config{}, Deps{
 			Links: links, Clicks: clicks, CountryHeader: "X-Country",
-			Tracers: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)),
+			Tracers: sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSpanProcessor(spans)),
 		})
 		if err != nil {
 			t.Fatal(err)

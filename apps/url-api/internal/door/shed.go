@@ -105,6 +105,7 @@ func (o *overload) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("Door.Shed: %w", err)
 	}
+	defer o.share.Store(0) // who no longer looks must not go on refusing
 	o.began = time.Now()
 	o.shortest.Store(math.MaxInt64)
 	var reader sync.WaitGroup
@@ -120,7 +121,6 @@ func (o *overload) watch(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			o.share.Store(0)
 			return nil
 		case <-tick.C:
 		}
