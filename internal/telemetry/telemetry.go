@@ -234,6 +234,9 @@ func (p *Provider) exchange(next inForce, pipe *pipeline) (*drain, error) {
 	p.sampler.set(next.cfg)
 	p.inForce = next
 	old := p.processor.current.Swap(pipe)
+	if old != nil {
+		old.export.retired.Store(true) // from now on what it cannot deliver goes to its successor
+	}
 	var oldest *drain
 	if len(p.draining) >= maxDrains {
 		oldest = p.draining[0]
@@ -246,7 +249,6 @@ func (p *Provider) exchange(next inForce, pipe *pipeline) (*drain, error) {
 		defer p.drains.Done()
 		defer giveUp()
 		if old != nil {
-			old.export.retired.Store(true)
 			d.err = old.close(ctx)
 		}
 		p.mu.Lock()
