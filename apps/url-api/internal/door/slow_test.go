@@ -47,7 +47,7 @@ func TestSlowCallers(t *testing.T) {
 			if err != nil || a.StatusCode != http.StatusRequestTimeout || !a.Close {
 				t.Errorf("%v, %+v", err, a.Response)
 			}
-			if took < 400*time.Millisecond || took > 5*time.Second {
+			if took < 400*time.Millisecond || took > 15*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			_ = conn.Close()
@@ -70,20 +70,26 @@ func TestSlowCallers(t *testing.T) {
 	})
 
 	t.Run("OK hundreds that drip hold up nobody", func(t *testing.T) {
-		h := open(t, func(c *door.Config, _ *door.Deps, _ *linkcache.Config) { c.ReadTimeout = 2 * time.Second })
+		// Whoever had to wait for the drippers would wait for half a minute.
+		h := open(t, func(c *door.Config, _ *door.Deps, _ *linkcache.Config) { c.ReadTimeout = 30 * time.Second })
 		var drippers sync.WaitGroup
+		var conns []io.Closer
 		for range 300 {
 			conn := h.dial()
+			conns = append(conns, conn)
 			drippers.Go(func() { _ = drip(conn, slow[:len(slow)-2]+"X: "+strings.Repeat("a", 1000)) })
 		}
 		eventually(t, "all are connected", func() bool { return h.metric("linktrail_door_connections", "") >= 300 })
 		for range 200 {
 			began := time.Now()
-			if a := h.ask("GET", "/found"); a.StatusCode != http.StatusFound || time.Since(began) > time.Second {
+			if a := h.ask("GET", "/found"); a.StatusCode != http.StatusFound || time.Since(began) > 10*time.Second {
 				t.Errorf("%d after %v", a.StatusCode, time.Since(began))
 			}
 		}
-		drippers.Wait() // the door ends them all
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+		drippers.Wait()
 		if n := len(h.clicks.all()); n != 200 {
 			t.Errorf("%d clicks, want 200", n)
 		}
