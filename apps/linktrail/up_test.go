@@ -46,6 +46,14 @@ func TestUp(t *testing.T) {
 			t.Errorf("services (-want +got):\n%s", diff)
 		}
 	})
+	t.Run("OK what else the machine does has no request refused", func(t *testing.T) {
+		for _, name := range []string{"url-api", "analytics-rpc"} {
+			content, err := os.ReadFile(filepath.Join(data, "etc", name+".yaml"))
+			if err != nil || !strings.Contains(string(content), "\nCpuThreshold: 0\n") {
+				t.Errorf("go-zero's shedding by the machine's load is on in %s: %v\n%s", name, err, content)
+			}
+		}
+	})
 	t.Run("OK secrets are the owner's alone", func(t *testing.T) {
 		key, err := os.ReadFile(filepath.Join(data, "api_key"))
 		if err != nil || strings.TrimSpace(string(key)) != r.run.APIKey {

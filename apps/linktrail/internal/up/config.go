@@ -99,6 +99,11 @@ func (p *plan) config(service string, o Options) (map[string]any, error) {
 
 		"TelemetryOverlay": OverlayDir(o.Data),
 	}
+	if service != AnalyticsConsumer {
+		// go-zero refuses requests while the machine's cores are busy, whoever keeps them busy: here that is often a compiler,
+		// and the console would stay blank.
+		c["CpuThreshold"] = 0
+	}
 	stream := map[string]any{"Driver": o.Driver, "Brokers": p.brokers}
 	switch service {
 	case URLAPI:
