@@ -12,6 +12,8 @@ import (
 const (
 	// batchSize is the most spans that are exported at once.
 	batchSize = 512
+	// keptBatches is for how many batches memory is kept that is used again.
+	keptBatches = 8
 	// batchTimeout is how long exporting one batch may take; exporters have shorter deadlines of their own.
 	batchTimeout = 30 * time.Second
 )
@@ -26,14 +28,55 @@ type batcher struct {
 	delay  time.Duration
 
 	mu      sync.Mutex
-	waiting []sdktrace.ReadOnlySpan
-	spare   []sdktrace.ReadOnlySpan // takes the place of waiting; the goroutine's
+	waiting queue
+	spare   queue // takes the place of waiting; the goroutine's
 
 	full    chan struct{}   // holds one token: a batch is full
 	flushes chan chan error // each is told when what waits by now is exported
 	stop    chan context.Context
 	stopped chan struct{} // closed when the exporter is shut down
 	err     error         // of the exporter's shutdown, once stopped is closed
+}
+
+// queue is spans that wait. Recordings are copied: they and their attributes lie one
+// after the other, so that the core which exports them need not fetch each from
+// where another core has made it.
+type queue struct {
+	spans      []sdktrace.ReadOnlySpan // of others
+	recordings []recording
+	attributes []byte
+}
+
+func (q *queue) len() int { return len(q.spans) + len(q.recordings) }
+
+func (q *queue) add(span sdktrace.ReadOnlySpan) {
+	r, ok := span.(*recording)
+	if !ok {
+		q.spans = append(q.spans, span)
+		return
+	}
+	q.recordings = append(q.recordings, *r)
+	last := &q.recordings[len(q.recordings)-1]
+	last.attributes, q.attributes = r.attributes.CopyTo(q.attributes)
+}
+
+// all returns all spans, good until clear.
+func (q *queue) all() []sdktrace.ReadOnlySpan {
+	for i := range q.recordings {
+		q.spans = append(q.spans, &q.recordings[i])
+	}
+	return q.spans
+}
+
+// clear empties the queue; what was in it can be collected.
+func (q *queue) clear() {
+	if cap(q.recordings) > keptBatches*batchSize { // after a collector was away
+		*q = queue{}
+		return
+	}
+	clear(q.spans)
+	clear(q.recordings)
+	*q = queue{q.spans[:0], q.recordings[:0], q.attributes[:0]}
 }
 
 func newBatcher(export sdktrace.SpanExporter, size int, delay time.Duration) *batcher {
@@ -48,8 +91,8 @@ func newBatcher(export sdktrace.SpanExporter, size int, delay time.Duration) *ba
 // add queues a span. It does not block, and must not be called after shutdown.
 func (b *batcher) add(span sdktrace.ReadOnlySpan) {
 	b.mu.Lock()
-	b.waiting = append(b.waiting, span)
-	n := len(b.waiting)
+	b.waiting.add(span)
+	n := b.waiting.len()
 	b.mu.Unlock()
 	if n == b.size { // the goroutine takes all that waits, so each batch passes here
 		select {
@@ -89,20 +132,18 @@ func (b *batcher) report(err error) {
 // drain exports what waits, and returns the first error.
 func (b *batcher) drain() (first error) {
 	b.mu.Lock()
-	spans := b.waiting
-	b.waiting = b.spare[:0]
+	b.waiting, b.spare = b.spare, b.waiting
 	b.mu.Unlock()
-	for rest := spans; len(rest) > 0; {
+	for rest := b.spare.all(); len(rest) > 0; {
 		n := min(len(rest), b.size)
 		ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 		if err := b.export.ExportSpans(ctx, rest[:n]); err != nil && first == nil {
 			first = err
 		}
 		cancel()
-		clear(rest[:n]) // what is exported can be collected
 		rest = rest[n:]
 	}
-	b.spare = spans
+	b.spare.clear()
 	return first
 }
 

@@ -20,8 +20,12 @@ import (
 	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
-// exportTimeout is how long one batch may take, retries included.
-const exportTimeout = 10 * time.Second
+const (
+	// exportTimeout is how long one batch may take, retries included.
+	exportTimeout = 10 * time.Second
+	// writeBuffer is how many bytes gRPC gathers before it makes a system call: half of a full batch.
+	writeBuffer = 128 << 10
+)
 
 // newExporter makes the exporter a checked configuration asks for. It connects to
 // nothing: a collector that is away is no reason not to start.
@@ -53,6 +57,8 @@ func newOTLPGRPC(c Config) (sdktrace.SpanExporter, error) {
 				Backoff:           backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 				MinConnectTimeout: 5 * time.Second,
 			}),
+			otlp.WithoutCopy(),
+			grpc.WithWriteBufferSize(writeBuffer),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		),
 	}

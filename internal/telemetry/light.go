@@ -16,19 +16,21 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/embedded"
+
+	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
 // Light makes spans as TracerProvider does, with the same sampler, resource and
-// exporter, for a third of the time and half of the memory. It is for spans that
-// are made for every click: they have room for lightAttributes, and what is kept
-// of each is what is exported, where the SDK's make a copy.
+// exporter, for a fraction of the time and the memory. It is for spans that are
+// made for every click: their attributes are kept as the bytes that leave over OTLP,
+// and those that wait for export lie side by side in memory that is used again.
 func (p *Provider) Light() trace.TracerProvider { return &light{provider: p} }
 
-// lightAttributes is how many attributes a span has room for from the start;
+// lightRoom is how many bytes of attributes a span has room for from the start;
 // lightLimit is the most attributes, events and links of one, which is the SDK's.
 const (
-	lightAttributes = 12
-	lightLimit      = 128
+	lightRoom  = 512
+	lightLimit = 128
 )
 
 // light is a TracerProvider.
@@ -76,14 +78,13 @@ func (t *lightTracer) Start(ctx context.Context, name string, opts ...trace.Span
 		return ctx, trace.SpanFromContext(ctx)
 	}
 	id.TraceFlags |= trace.FlagsSampled
+	start := c.Timestamp()
+	if start.IsZero() {
+		start = time.Now()
+	}
 	s := &lightSpan{
-		tracer: t, context: trace.NewSpanContext(id), parent: parent, name: name,
-		kind: trace.ValidateSpanKind(c.SpanKind()), start: c.Timestamp(),
+		tracer: t, context: trace.NewSpanContext(id), parent: parent, kind: trace.ValidateSpanKind(c.SpanKind()), start: start, name: name,
 	}
-	if s.start.IsZero() {
-		s.start = time.Now()
-	}
-	s.attributes = s.room[:0]
 	s.SetAttributes(result.Attributes...)
 	s.SetAttributes(c.Attributes()...)
 	for _, link := range c.Links() {
@@ -92,11 +93,10 @@ func (t *lightTracer) Start(ctx context.Context, name string, opts ...trace.Span
 	return trace.ContextWithSpan(ctx, s), s
 }
 
-// lightSpan is a span that is recorded, and, once it has ended and changes no
-// more, what is exported.
+// lightSpan is a span that is recorded. It is small, since many wait long for their
+// end: what else is said of it goes into a notebook, from the first word to the end.
 type lightSpan struct {
 	embedded.Span
-	sdktrace.ReadOnlySpan // nil: all of its methods are here but the one that nobody else may have
 
 	tracer  *lightTracer
 	context trace.SpanContext
@@ -104,32 +104,67 @@ type lightSpan struct {
 	kind    trace.SpanKind
 	start   time.Time
 
-	mu         sync.Mutex
-	ended      bool
-	end        time.Time
-	name       string
+	mu    sync.Mutex
+	ended bool
+	name  string
+	notes *notebook // nil when nothing has been said, and once the span has ended
+}
+
+// notebook is a recording with room for attributes. It is used again for another
+// span as soon as the recording is queued, on the same core as a rule.
+type notebook struct {
+	recording
+	set  otlp.Setter
+	room [lightRoom]byte
+}
+
+// recording is a span that has ended. Whoever queues it keeps a copy.
+type recording struct {
+	sdktrace.ReadOnlySpan // nil: all of its methods are here but the one that nobody else may have
+
+	tracer  *lightTracer
+	context trace.SpanContext
+	parent  trace.SpanContext
+	kind    trace.SpanKind
+	start   time.Time
+	end     time.Time
+	name    string
+
 	status     sdktrace.Status
-	attributes []attribute.KeyValue
+	attributes otlp.Attributes
 	events     []sdktrace.Event
 	links      []sdktrace.Link
 	// How many were more than lightLimit.
 	droppedAttributes, droppedEvents, droppedLinks int
-
-	room [lightAttributes]attribute.KeyValue
 }
 
 var (
 	_ trace.Span            = (*lightSpan)(nil)
-	_ sdktrace.ReadOnlySpan = (*lightSpan)(nil)
+	_ sdktrace.ReadOnlySpan = (*recording)(nil)
+	_ otlp.Carrier          = (*recording)(nil)
 )
 
-// change calls do unless the span has ended.
-func (s *lightSpan) change(do func()) {
+// change calls do with the notebook unless the span has ended.
+func (s *lightSpan) change(do func(*notebook)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		do()
+		do(s.notebook())
 	}
+}
+
+// notebook returns where it is said what there is to say. The caller holds mu.
+func (s *lightSpan) notebook() *notebook {
+	if s.notes == nil {
+		notes, ok := s.tracer.light.provider.notebooks.Get().(*notebook)
+		if !ok {
+			notes = new(notebook)
+		}
+		notes.recording = recording{}
+		notes.set.Begin(notes.room[:])
+		s.notes = notes
+	}
+	return s.notes
 }
 
 // End ends the span and hands it to the exporter. Later changes are without effect.
@@ -141,71 +176,64 @@ func (s *lightSpan) End(opts ...trace.SpanEndOption) {
 		}
 	}
 	s.mu.Lock()
-	ended := s.ended
-	if !ended {
-		s.ended, s.end = true, end
+	if s.ended {
+		s.mu.Unlock()
+		return
 	}
+	notes := s.notebook()
+	r := &notes.recording
+	r.tracer, r.context, r.parent, r.kind, r.start, r.end, r.name = s.tracer, s.context, s.parent, s.kind, s.start, end, s.name
+	r.attributes = notes.set.Attributes
+	s.ended, s.notes = true, nil
 	s.mu.Unlock()
-	if !ended {
-		s.tracer.light.provider.processor.OnEnd(s)
-	}
+	provider := s.tracer.light.provider
+	provider.processor.OnEnd(r)
+	provider.notebooks.Put(notes)
 }
 
 // SetAttributes sets attributes; a key that the span has already takes the new value.
 func (s *lightSpan) SetAttributes(list ...attribute.KeyValue) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
+	if len(list) == 0 {
 		return
 	}
-	for _, kv := range list {
-		if !kv.Valid() {
-			s.droppedAttributes++
-			continue
+	s.change(func(n *notebook) {
+		for i := range list {
+			if !list[i].Valid() || !n.set.Set(&list[i], lightLimit) {
+				n.droppedAttributes++
+			}
 		}
-		s.setAttribute(kv)
-	}
-}
-
-func (s *lightSpan) setAttribute(kv attribute.KeyValue) {
-	for i := range s.attributes {
-		if s.attributes[i].Key == kv.Key {
-			s.attributes[i].Value = kv.Value
-			return
-		}
-	}
-	if len(s.attributes) == lightLimit {
-		s.droppedAttributes++
-		return
-	}
-	s.attributes = append(s.attributes, kv)
+	})
 }
 
 // SetStatus sets the outcome: OK is final, and nothing goes back to unset.
 func (s *lightSpan) SetStatus(code codes.Code, description string) {
-	s.change(func() {
-		if s.status.Code > code {
+	s.change(func(n *notebook) {
+		if n.status.Code > code {
 			return
 		}
-		s.status = sdktrace.Status{Code: code}
+		n.status = sdktrace.Status{Code: code}
 		if code == codes.Error {
-			s.status.Description = description
+			n.status.Description = description
 		}
 	})
 }
 
 // SetName renames the span.
-func (s *lightSpan) SetName(name string) { s.change(func() { s.name = name }) }
+func (s *lightSpan) SetName(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.name = name // it is read no more once the span has ended
+}
 
 // AddEvent adds an event.
 func (s *lightSpan) AddEvent(name string, opts ...trace.EventOption) {
 	c := trace.NewEventConfig(opts...)
-	s.change(func() {
-		if len(s.events) == lightLimit {
-			s.droppedEvents++
+	s.change(func(n *notebook) {
+		if len(n.events) == lightLimit {
+			n.droppedEvents++
 			return
 		}
-		s.events = append(s.events, sdktrace.Event{Name: name, Attributes: c.Attributes(), Time: c.Timestamp()})
+		n.events = append(n.events, sdktrace.Event{Name: name, Attributes: c.Attributes(), Time: c.Timestamp()})
 	})
 }
 
@@ -223,12 +251,12 @@ func (s *lightSpan) AddLink(link trace.Link) {
 	if sc := link.SpanContext; !sc.IsValid() && len(link.Attributes) == 0 && sc.TraceState().Len() == 0 {
 		return
 	}
-	s.change(func() {
-		if len(s.links) == lightLimit {
-			s.droppedLinks++
+	s.change(func(n *notebook) {
+		if len(n.links) == lightLimit {
+			n.droppedLinks++
 			return
 		}
-		s.links = append(s.links, sdktrace.Link{SpanContext: link.SpanContext, Attributes: link.Attributes})
+		n.links = append(n.links, sdktrace.Link{SpanContext: link.SpanContext, Attributes: link.Attributes})
 	})
 }
 
@@ -239,30 +267,31 @@ func (s *lightSpan) IsRecording() bool {
 	return !s.ended
 }
 
+// TracerProvider returns the provider that made the span.
 func (s *lightSpan) TracerProvider() trace.TracerProvider { return s.tracer.light }
-func (s *lightSpan) SpanContext() trace.SpanContext       { return s.context }
-func (s *lightSpan) Parent() trace.SpanContext            { return s.parent }
-func (s *lightSpan) SpanKind() trace.SpanKind             { return s.kind }
-func (s *lightSpan) StartTime() time.Time                 { return s.start }
 
-// The rest is read once the span has ended.
+// SpanContext returns the span's ids, also when it has long ended.
+func (s *lightSpan) SpanContext() trace.SpanContext { return s.context }
 
-func (s *lightSpan) Name() string                     { return s.name }
-func (s *lightSpan) EndTime() time.Time               { return s.end }
-func (s *lightSpan) Attributes() []attribute.KeyValue { return s.attributes }
-func (s *lightSpan) Links() []sdktrace.Link           { return s.links }
-func (s *lightSpan) Events() []sdktrace.Event         { return s.events }
-func (s *lightSpan) Status() sdktrace.Status          { return s.status }
-func (s *lightSpan) Resource() *resource.Resource     { return s.tracer.light.provider.resource }
-func (s *lightSpan) DroppedAttributes() int           { return s.droppedAttributes }
-func (s *lightSpan) DroppedLinks() int                { return s.droppedLinks }
-func (s *lightSpan) DroppedEvents() int               { return s.droppedEvents }
-func (s *lightSpan) ChildSpanCount() int              { return 0 }
-func (s *lightSpan) InstrumentationScope() instrumentation.Scope {
-	return s.tracer.scope
-}
+func (r *recording) Name() string                                { return r.name }
+func (r *recording) SpanContext() trace.SpanContext              { return r.context }
+func (r *recording) Parent() trace.SpanContext                   { return r.parent }
+func (r *recording) SpanKind() trace.SpanKind                    { return r.kind }
+func (r *recording) StartTime() time.Time                        { return r.start }
+func (r *recording) EndTime() time.Time                          { return r.end }
+func (r *recording) Attributes() []attribute.KeyValue            { return r.attributes.List() }
+func (r *recording) EncodedAttributes() *otlp.Attributes         { return &r.attributes }
+func (r *recording) Links() []sdktrace.Link                      { return r.links }
+func (r *recording) Events() []sdktrace.Event                    { return r.events }
+func (r *recording) Status() sdktrace.Status                     { return r.status }
+func (r *recording) Resource() *resource.Resource                { return r.tracer.light.provider.resource }
+func (r *recording) DroppedAttributes() int                      { return r.droppedAttributes }
+func (r *recording) DroppedLinks() int                           { return r.droppedLinks }
+func (r *recording) DroppedEvents() int                          { return r.droppedEvents }
+func (r *recording) ChildSpanCount() int                         { return 0 }
+func (r *recording) InstrumentationScope() instrumentation.Scope { return r.tracer.scope }
 
 // InstrumentationLibrary is InstrumentationScope's former name.
-func (s *lightSpan) InstrumentationLibrary() instrumentation.Library { //nolint:staticcheck // the interface has it
-	return s.tracer.scope
+func (r *recording) InstrumentationLibrary() instrumentation.Library { //nolint:staticcheck // the interface has it
+	return r.tracer.scope
 }

@@ -60,6 +60,8 @@ type Provider struct {
 	resource  *resource.Resource // what all spans are of
 	processor processor
 	sampler   sampler
+
+	notebooks sync.Pool // of *notebook
 	counts    counts
 	settings  settings
 

@@ -17,19 +17,19 @@ import (
 )
 
 // appendResourceSpans appends the fields of a ResourceSpans (opentelemetry/proto/trace/v1/trace.proto) that holds all of
-// the spans. Their resource is that of the first.
-func appendResourceSpans(b []byte, spans []sdktrace.ReadOnlySpan, scopes []instrumentation.Scope) []byte {
+// the spans, each in its scope, whose index is at its place in of. Their resource is that of the first.
+func appendResourceSpans(b []byte, spans []sdktrace.ReadOnlySpan, scopes []instrumentation.Scope, of []int) []byte {
 	resource := spans[0].Resource()
 	b, at := begin(b, 1, 2) // resource
 	for iter := resource.Iter(); iter.Next(); {
 		b = appendKeyValue(b, 1, iter.Attribute())
 	}
 	b = end(b, at, 2)
-	for _, scope := range scopes {
+	for index, scope := range scopes {
 		b, at = begin(b, 2, 3) // scope_spans
 		b = appendScope(b, scope)
-		for _, span := range spans {
-			if span.InstrumentationScope() == scope {
+		for i, span := range spans {
+			if of[i] == index {
 				b = appendSpan(b, span)
 			}
 		}
@@ -63,7 +63,7 @@ func appendSpan(b []byte, span sdktrace.ReadOnlySpan) []byte {
 	b = appendVarint(b, 6, kind(span.SpanKind()))
 	b = appendTime(b, 7, span.StartTime())
 	b = appendTime(b, 8, span.EndTime())
-	b = appendKeyValues(b, 9, span.Attributes())
+	b = appendAttributes(b, span)
 	b = appendCount(b, 10, span.DroppedAttributes())
 	for _, e := range span.Events() {
 		var event int
@@ -148,10 +148,36 @@ func appendKeyValues(b []byte, field protowire.Number, list []attribute.KeyValue
 }
 
 func appendKeyValue(b []byte, field protowire.Number, kv attribute.KeyValue) []byte {
+	key := valid(string(kv.Key))
+	switch kv.Value.Type() { // nearly all are one of these, whose length is known before they are written
+	case attribute.STRING:
+		text := valid(kv.Value.AsString())
+		b = appendKey(b, field, key, 1+protowire.SizeBytes(len(text)))
+		return appendBytes(b, 1, text)
+	case attribute.INT64:
+		n := uint64(kv.Value.AsInt64())
+		b = appendKey(b, field, key, 1+protowire.SizeVarint(n))
+		return appendVarint(b, 3, n)
+	}
 	b, at := begin(b, field, 1)
-	b = appendString(b, 1, string(kv.Key))
+	b = appendString(b, 1, key)
 	b = appendValue(b, 2, kv.Value)
 	return end(b, at, 1)
+}
+
+// appendKey appends a KeyValue but for its value, an AnyValue of that many bytes.
+func appendKey(b []byte, field protowire.Number, key string, value int) []byte {
+	const short = 1<<7 - 8 // all lengths take a byte
+	if len(key)+value < short && field < 16 {
+		b = append(b, byte(field)<<3|byte(protowire.BytesType), byte(4+len(key)+value), 1<<3|byte(protowire.BytesType), byte(len(key)))
+		b = append(b, key...)
+		return append(b, 2<<3|byte(protowire.BytesType), byte(value))
+	}
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(1+protowire.SizeBytes(len(key))+1+protowire.SizeBytes(value)))
+	b = appendBytes(b, 1, key)
+	b = protowire.AppendTag(b, 2, protowire.BytesType)
+	return protowire.AppendVarint(b, uint64(value))
 }
 
 // appendValue appends an AnyValue (opentelemetry/proto/common/v1/common.proto). Its fields are a choice, so that also
@@ -161,15 +187,15 @@ func appendValue(b []byte, field protowire.Number, v attribute.Value) []byte {
 	switch v.Type() {
 	case attribute.EMPTY:
 	case attribute.STRING:
-		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), valid(v.AsString()))
+		b = appendBytes(b, 1, valid(v.AsString()))
 	case attribute.BOOL:
-		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), protowire.EncodeBool(v.AsBool()))
+		b = appendVarint(b, 2, protowire.EncodeBool(v.AsBool()))
 	case attribute.INT64:
-		b = protowire.AppendVarint(protowire.AppendTag(b, 3, protowire.VarintType), uint64(v.AsInt64()))
+		b = appendVarint(b, 3, uint64(v.AsInt64()))
 	case attribute.FLOAT64:
 		b = protowire.AppendFixed64(protowire.AppendTag(b, 4, protowire.Fixed64Type), math.Float64bits(v.AsFloat64()))
 	case attribute.BYTESLICE:
-		b = protowire.AppendBytes(protowire.AppendTag(b, 7, protowire.BytesType), v.AsByteSlice())
+		b = appendBytes(b, 7, v.AsByteSlice())
 	case attribute.MAP:
 		var list int
 		b, list = begin(b, 6, 1)
@@ -186,7 +212,7 @@ func appendValue(b []byte, field protowire.Number, v attribute.Value) []byte {
 	case attribute.FLOAT64SLICE:
 		b = appendValues(b, v.AsFloat64Slice(), attribute.Float64Value)
 	default:
-		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), valid(v.String()))
+		b = appendBytes(b, 1, valid(v.String()))
 	}
 	return end(b, at, 1)
 }
@@ -203,7 +229,7 @@ func appendString(b []byte, field protowire.Number, s string) []byte {
 	if s == "" {
 		return b
 	}
-	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), valid(s))
+	return appendBytes(b, field, valid(s))
 }
 
 // valid returns s with U+FFFD for what is no UTF-8: a collector refuses the whole batch for one byte of such text, and
@@ -215,8 +241,9 @@ func valid(s string) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-func appendBytes(b []byte, field protowire.Number, s []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), s)
+func appendBytes[T string | []byte](b []byte, field protowire.Number, s T) []byte {
+	b = protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(len(s)))
+	return append(b, s...)
 }
 
 func appendVarint(b []byte, field protowire.Number, v uint64) []byte {

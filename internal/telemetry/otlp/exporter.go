@@ -19,6 +19,7 @@ type Exporter struct {
 	client otlptrace.Client
 	buffer []byte
 	scopes []instrumentation.Scope
+	of     []int // the index in scopes of each span's
 }
 
 var _ sdktrace.SpanExporter = (*Exporter)(nil)
@@ -40,18 +41,22 @@ func (e *Exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	if len(spans) == 0 {
 		return nil
 	}
-	e.scopes = e.scopes[:0]
+	e.scopes, e.of = e.scopes[:0], e.of[:0]
 	for _, span := range spans {
-		if scope := span.InstrumentationScope(); !slices.Contains(e.scopes, scope) {
+		scope := span.InstrumentationScope()
+		i := slices.Index(e.scopes, scope)
+		if i < 0 {
+			i = len(e.scopes)
 			e.scopes = append(e.scopes, scope)
 		}
+		e.of = append(e.of, i)
 	}
-	e.buffer = appendResourceSpans(e.buffer[:0], spans, e.scopes)
+	e.buffer = appendResourceSpans(e.buffer[:0], spans, e.scopes, e.of)
 	// What a message does not know it passes on as it is: so the client's message is written by copying the bytes.
 	var message tracepb.ResourceSpans
 	message.ProtoReflect().SetUnknown(e.buffer)
 	err := e.client.UploadTraces(ctx, []*tracepb.ResourceSpans{&message})
-	if cap(e.buffer) > keep {
+	if cap(e.buffer) > keep || err != nil { // what was not answered may still be on its way
 		e.buffer = nil
 	}
 	if err != nil {
