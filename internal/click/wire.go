@@ -21,9 +21,6 @@ const WireVersion = 1
 // MaxWire is the most bytes that Decode looks at. AppendJSON stays far below it.
 const MaxWire = 16 << 10
 
-// timeLayout is RFC 3339 with all six digits of the microseconds.
-const timeLayout = "2006-01-02T15:04:05.000000Z07:00"
-
 // AppendJSON appends the click's wire form to dst, the value of its Kafka record: one JSON object of about 400 bytes, on
 // one line, so that a console consumer shows something readable. It allocates nothing but what dst needs to grow, and
 // its result is always valid UTF-8. Empty fields are left out; new keys may be added, a change of meaning is a new
@@ -51,7 +48,7 @@ func (c *Click) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `,"code":"`...)
 	dst = appendEscaped(dst, c.Code)
 	dst = append(dst, `","time":"`...)
-	dst = c.Time.UTC().AppendFormat(dst, timeLayout)
+	dst = appendTime(dst, c.Time.UTC())
 	dst = append(dst, '"')
 	dst = appendText(dst, `,"referrer":"`, c.Referrer)
 	dst = appendText(dst, `,"ua":"`, c.UserAgent)
@@ -80,6 +77,29 @@ func (c *Click) AppendJSON(dst []byte) []byte {
 	}
 	return append(dst, '}')
 }
+
+// appendTime appends a time in UTC as RFC 3339 has it, with all six digits of the microseconds. The standard library reads
+// a layout each time; this is a third of its time.
+func appendTime(dst []byte, t time.Time) []byte {
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 { // has no RFC 3339
+		return t.AppendFormat(dst, "2006-01-02T15:04:05.000000Z07:00")
+	}
+	hour, minute, second := t.Clock()
+	micros := t.Nanosecond() / 1000
+	dst = append2(append2(dst, year/100), year%100)
+	dst = append2(append(dst, '-'), int(month))
+	dst = append2(append(dst, '-'), day)
+	dst = append2(append(dst, 'T'), hour)
+	dst = append2(append(dst, ':'), minute)
+	dst = append2(append(dst, ':'), second)
+	dst = append2(append(dst, '.'), micros/10000)
+	dst = append2(append2(dst, micros/100%100), micros%100)
+	return append(dst, 'Z')
+}
+
+// append2 appends a number below 100 as two digits.
+func append2(dst []byte, n int) []byte { return append(dst, '0'+byte(n/10), '0'+byte(n%10)) }
 
 func appendUUID(dst []byte, id uuid.UUID) []byte {
 	dst = hex.AppendEncode(dst, id[0:4])
