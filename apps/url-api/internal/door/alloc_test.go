@@ -10,6 +10,7 @@ import (
 
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/clickstream"
+	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/linkcache"
 	"github.com/linktrail/linktrail/internal/telemetry"
 )
@@ -23,6 +24,12 @@ const (
 	// Besides: the second span and its context, and of what the spans tell the path, the network and the click's id.
 	allocationsSampled = 10
 )
+
+type oneLink struct{}
+
+func (oneLink) LinkByCode(_ context.Context, code string) (link.Link, error) {
+	return link.Link{ID: 1, Code: code, URL: "https://example.org/a/page", RedirectStatus: 302}, nil
+}
 
 // encoder is a publisher that does all that a driver does before it hands the record to its client.
 type encoder struct {
@@ -51,34 +58,9 @@ func TestRedirectAllocations(t *testing.T) {
 		{"sampled", 1, allocationsSampled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			links := linkcache.New(linkcache.Config{TTL: 1 << 60}, oneLink{}, nil)
-			defer links.Close()
-			traces, err := telemetry.Start(telemetry.Config{Name: "url-api", Batcher: telemetry.BatcherOTLPGRPC, Sampler: test.sampler})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := traces.Shutdown(context.Background()); err != nil {
-					t.Error(err)
-				}
-			}()
-			tracers := traces.Light()
-			d, err := New(Config{}, Deps{
-				Links: links, Registry: prometheus.NewRegistry(), TrustedProxies: []string{"none"}, Tracers: tracers,
-				Clicks: &encoder{sends: clickstream.NewSends(tracers, clickstream.Config{Topic: "click-events"}, "linktrail")},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var req fasthttp.Request
-			req.SetRequestURI("http://s.example/abcdefg")
-			req.Header.SetUserAgent("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
-			req.Header.Set("Referer", "https://news.example/story?session=1")
-			req.Header.Set("Accept-Language", "en-GB,en;q=0.9")
-			var rc fasthttp.RequestCtx
-			rc.Init(&req, &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 4711}, silent{})
+			d, rc := redirecting(t, test.sampler)
 			got := testing.AllocsPerRun(1000, func() {
-				d.serve(&rc)
+				d.serve(rc)
 				if rc.Response.StatusCode() != 302 {
 					t.Fatal(rc.Response.StatusCode())
 				}
@@ -90,4 +72,36 @@ func TestRedirectAllocations(t *testing.T) {
 			t.Logf("%v allocations a redirect", got)
 		})
 	}
+}
+
+// redirecting returns a door that knows a link, whose clicks are written and forgotten, and a request for the link.
+func redirecting(tb testing.TB, sampler float64) (*Door, *fasthttp.RequestCtx) {
+	tb.Helper()
+	links := linkcache.New(linkcache.Config{TTL: 1 << 60}, oneLink{}, nil)
+	tb.Cleanup(func() { links.Close() })
+	traces, err := telemetry.Start(telemetry.Config{Name: "url-api", Batcher: telemetry.BatcherOTLPGRPC, Sampler: sampler})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := traces.Shutdown(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	})
+	tracers := traces.Light()
+	d, err := New(Config{}, Deps{
+		Links: links, Registry: prometheus.NewRegistry(), TrustedProxies: []string{"none"}, Tracers: tracers,
+		Clicks: &encoder{sends: clickstream.NewSends(tracers, clickstream.Config{Topic: "click-events"}, "linktrail")},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var req fasthttp.Request
+	req.SetRequestURI("http://s.example/abcdefg")
+	req.Header.SetUserAgent("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+	req.Header.Set("Referer", "https://news.example/story?session=1")
+	req.Header.Set("Accept-Language", "en-GB,en;q=0.9")
+	rc := new(fasthttp.RequestCtx)
+	rc.Init(&req, &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 4711}, silent{})
+	return d, rc
 }

@@ -103,6 +103,8 @@ type conn struct {
 	linger atomic.Bool // the caller may still be sending when this is closed
 	closed atomic.Bool
 
+	reading, writing deadline
+
 	// tossed says that it has been decided, in refused, whether the next request is shed.
 	tossed, refused bool
 
@@ -132,6 +134,9 @@ func newConn(under net.Conn, d *Door) *conn {
 // system call a request. So what has arrived is read into a buffer that is taken once there is something.
 func (c *conn) Read(b []byte) (int, error) {
 	if c.ahead == nil {
+		if err := c.reading.apply(c.Conn.SetReadDeadline); err != nil {
+			return 0, err
+		}
 		if len(b) != 1 || c.raw == nil {
 			n, err := c.Conn.Read(b)
 			c.late = err != nil && errors.Is(err, os.ErrDeadlineExceeded)
@@ -198,12 +203,55 @@ func connOf(c net.Conn) *conn {
 	}
 }
 
-// SetReadDeadline keeps to until on a connection beyond MaxConns.
+// Write writes.
+func (c *conn) Write(b []byte) (int, error) {
+	if err := c.writing.apply(c.Conn.SetWriteDeadline); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// deadline is one that is set anew for each request and hardly ever passes. Setting it takes the runtime's lock of timers,
+// so it is set when it is next needed, and one that is in force is kept while it comes but little too early.
+type deadline struct {
+	wanted, inForce time.Time
+	early           time.Duration // how much sooner than wanted inForce may be
+}
+
+// deadlinePrecision is the part of a timeout by which it may come too early.
+const deadlinePrecision = 32
+
+// apply sets the deadline by set, where that is needed.
+func (d *deadline) apply(set func(time.Time) error) error {
+	if sooner := d.wanted.Sub(d.inForce); sooner == 0 || sooner > 0 && sooner <= d.early {
+		return nil
+	}
+	d.inForce, d.early = d.wanted, 0
+	if !d.wanted.IsZero() {
+		d.early = time.Until(d.wanted) / deadlinePrecision
+	}
+	return set(d.wanted)
+}
+
+// SetReadDeadline keeps to until on a connection beyond MaxConns. The deadline is in force from the next Read on.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	if c.excess && (t.IsZero() || t.After(c.until)) {
 		t = c.until
 	}
-	return c.Conn.SetReadDeadline(t)
+	if c.door.tls != nil { // which may set it while another goroutine reads
+		return c.Conn.SetReadDeadline(t)
+	}
+	c.reading.wanted = t
+	return nil
+}
+
+// SetWriteDeadline sets a deadline that is in force from the next Write on.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if c.door.tls != nil {
+		return c.Conn.SetWriteDeadline(t)
+	}
+	c.writing.wanted = t
+	return nil
 }
 
 // Close closes the connection; where the caller may still be sending, a moment later and in the background. Until then
