@@ -33,6 +33,7 @@ type options struct {
 	only        string
 	nginx       bool
 	binary      string
+	against     string
 	write       string
 	profiles    string
 }
@@ -42,6 +43,9 @@ func (o options) duration() time.Duration { return time.Duration(o.seconds * flo
 // wants reports whether a row is to be measured.
 func (o options) wants(name string) bool {
 	if strings.HasPrefix(name, "nginx") && !o.nginx {
+		return false
+	}
+	if strings.HasPrefix(name, "the other") && o.against == "" {
 		return false
 	}
 	if o.only == "" {
@@ -56,7 +60,9 @@ func (o options) wants(name string) bool {
 }
 
 // writes says whether all is measured that the document has, as it is.
-func (o options) writes() bool { return o.write != "" && o.only == "" && o.profiles == "" }
+func (o options) writes() bool {
+	return o.write != "" && o.only == "" && o.against == "" && o.profiles == ""
+}
 
 func (o options) check() error {
 	switch {
@@ -111,6 +117,7 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.StringVar(&o.only, "only", "", "measure rows alone whose name has one of these words, separated by commas; writes nothing")
 	flags.BoolVar(&o.nginx, "nginx", true, "measure nginx, which must be installed")
 	flags.StringVar(&o.binary, "binary", "bin/linktrail", "the linktrail to measure")
+	flags.StringVar(&o.against, "against", "", "another linktrail to measure beside it, as from before a change; writes nothing")
 	flags.StringVar(&o.write, "write", "docs/performance.md", "the document whose tables are written; empty for none")
 	flags.StringVar(&o.profiles, "profiles", "", "a folder for CPU profiles of url-api under load; they cost some of what is measured, so nothing else is written")
 	if err := flags.Parse(args); err != nil {

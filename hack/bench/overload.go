@@ -45,7 +45,7 @@ func (s *system) overload(ctx context.Context, o options) (bears float64, rows [
 	for _, shed := range []bool{false, true} {
 		name := fmt.Sprintf("overload, shedding %v", shed)
 		v := &subject{name: name}
-		v.service, err = s.startURLAPI(ctx, name, func(c map[string]any) {
+		v.service, err = s.startURLAPI(ctx, name, s.binary, func(c map[string]any) {
 			if !shed {
 				c["Door"].(map[string]any)["Shed"] = map[string]any{"Target": "0s"}
 			}

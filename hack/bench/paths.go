@@ -67,7 +67,7 @@ func (s *system) walkOne(ctx context.Context, o options, name string, requests [
 	}
 	defer func() { err = errors.Join(err, analytics.stop()) }()
 	v := &subject{name: name}
-	v.service, err = s.startURLAPI(ctx, name, func(c map[string]any) {
+	v.service, err = s.startURLAPI(ctx, name, s.binary, func(c map[string]any) {
 		c["Analytics"].(map[string]any)["Endpoints"] = []string{address}
 		change(c)
 	})

@@ -14,13 +14,13 @@ import (
 
 // profile has a service write a CPU profile for as long as a measurement takes, if that is wanted. The function that it
 // returns waits for its end.
-func (v *subject) profile(ctx context.Context, o options) (wait func() error) {
+func (v *subject) profile(ctx context.Context, o options, what string) (wait func() error) {
 	if v.service == nil || o.profiles == "" {
 		return func() error { return nil }
 	}
 	done := make(chan error, 1)
 	go func() {
-		name := strings.NewReplacer(" ", "-", ",", "", "%", "percent").Replace(v.name) + ".pprof"
+		name := strings.NewReplacer(" ", "-", ",", "", "%", "percent").Replace(v.name+" "+what) + ".pprof"
 		done <- download(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", v.service.ops, max(1, int(o.seconds))), filepath.Join(o.profiles, name))
 	}()
 	return func() error { return <-done }

@@ -27,6 +27,8 @@ const (
 	nginxAll     = "nginx, a worker a core"
 	sampledOne   = "linktrail, 1 % sampled"
 	sampledAll   = "linktrail, 100 % sampled"
+	againstOne   = "the other, 1 % sampled"
+	againstAll   = "the other, 100 % sampled"
 )
 
 // redirects is the first table: one row a subject.
@@ -105,7 +107,7 @@ func perSecond(s sample) float64 { return s.perSecond }
 func (s *system) rounds(ctx context.Context, o options, what string, subjects []*subject, t *redirects, p load.Plan, to func(*row) *[]sample) error {
 	for round := range o.rounds {
 		for _, i := range rand.New(rand.NewPCG(seed, uint64(round))).Perm(len(subjects)) {
-			stopProfile := subjects[i].profile(ctx, o)
+			stopProfile := subjects[i].profile(ctx, o, what)
 			got, err := s.measure(ctx, subjects[i], p, true)
 			if err = errors.Join(err, stopProfile()); err != nil {
 				return err
@@ -161,7 +163,7 @@ func (s *system) alike(ctx context.Context, subjects []*subject) error {
 
 // startSubjects starts those of the first table; what was started is returned also with an error.
 func (s *system) startSubjects(ctx context.Context, o options) (subjects []*subject, err error) {
-	for _, name := range []string{bareNetHTTP, bareFastHTTP, nginxOne, nginxAll, sampledOne, sampledAll} {
+	for _, name := range []string{bareNetHTTP, bareFastHTTP, nginxOne, nginxAll, sampledOne, sampledAll, againstOne, againstAll} {
 		if !o.wants(name) {
 			continue
 		}
@@ -176,9 +178,13 @@ func (s *system) startSubjects(ctx context.Context, o options) (subjects []*subj
 		case nginxAll:
 			err = s.startNginx(ctx, v, "auto")
 		case sampledOne:
-			err = s.startDoor(ctx, v, 0.01)
+			err = s.startDoor(ctx, v, o.binary, 0.01)
 		case sampledAll:
-			err = s.startDoor(ctx, v, 1)
+			err = s.startDoor(ctx, v, o.binary, 1)
+		case againstOne:
+			err = s.startDoor(ctx, v, o.against, 0.01)
+		case againstAll:
+			err = s.startDoor(ctx, v, o.against, 1)
 		}
 		if err != nil {
 			return subjects, err
@@ -224,8 +230,8 @@ func (s *system) startNginx(ctx context.Context, v *subject, workers string) (er
 
 // startDoor starts url-api with its usual configuration, but that it keeps links for an hour: each redirect of the first
 // table finds its link in memory.
-func (s *system) startDoor(ctx context.Context, v *subject, sampler float64) (err error) {
-	v.service, err = s.startURLAPI(ctx, v.name, func(c map[string]any) {
+func (s *system) startDoor(ctx context.Context, v *subject, binary string, sampler float64) (err error) {
+	v.service, err = s.startURLAPI(ctx, v.name, binary, func(c map[string]any) {
 		c["LinkCache"].(map[string]any)["TTL"] = "1h"
 		c["Telemetry"].(map[string]any)["Sampler"] = sampler
 	})

@@ -275,7 +275,7 @@ type service struct {
 }
 
 // startURLAPI starts url-api; change alters its configuration, which is the usual one but for addresses.
-func (s *system) startURLAPI(ctx context.Context, name string, change func(map[string]any)) (*service, error) {
+func (s *system) startURLAPI(ctx context.Context, name, binary string, change func(map[string]any)) (*service, error) {
 	v := &service{}
 	var err error
 	if v.topic, err = s.newTopic(ctx); err != nil {
@@ -301,7 +301,7 @@ func (s *system) startURLAPI(ctx context.Context, name string, change func(map[s
 		"Telemetry":   map[string]any{"Endpoint": s.otlp, "Batcher": "otlpgrpc", "Sampler": 0.01},
 	}
 	change(config)
-	return v, s.startService(ctx, v, "url-api", name, config)
+	return v, s.startService(ctx, v, binary, "url-api", name, config)
 }
 
 // startAnalytics starts analytics-rpc and returns it with its address.
@@ -311,7 +311,7 @@ func (s *system) startAnalytics(ctx context.Context) (*service, string, error) {
 		return nil, "", err
 	}
 	v := &service{}
-	return v, addr, s.startService(ctx, v, "analytics-rpc", "analytics-rpc", map[string]any{
+	return v, addr, s.startService(ctx, v, s.binary, "analytics-rpc", "analytics-rpc", map[string]any{
 		"Name": "analytics-rpc", "ListenOn": addr, "CpuThreshold": 0, "Middlewares": map[string]any{"Stat": false},
 		"Log":       map[string]any{"Level": "error", "Stat": false},
 		"Store":     map[string]any{"DSN": s.dsn},
@@ -320,7 +320,7 @@ func (s *system) startAnalytics(ctx context.Context) (*service, string, error) {
 }
 
 // startService writes a service's configuration, starts it and waits until it is ready.
-func (s *system) startService(ctx context.Context, v *service, app, name string, config map[string]any) (err error) {
+func (s *system) startService(ctx context.Context, v *service, binary, app, name string, config map[string]any) (err error) {
 	if v.ops, err = freeAddr(); err != nil {
 		return err
 	}
@@ -333,7 +333,7 @@ func (s *system) startService(ctx context.Context, v *service, app, name string,
 	if err = os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	if v.process, err = startProcess(name, nil, s.binary, "service", app, "--config", file); err != nil {
+	if v.process, err = startProcess(name, nil, binary, "service", app, "--config", file); err != nil {
 		return err
 	}
 	if err = v.await(ctx, answers("http://"+v.ops+"/readyz")); err != nil {

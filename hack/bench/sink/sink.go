@@ -9,24 +9,26 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Serve takes spans on l, and tells on counts, over HTTP, how many have come, until one of them fails.
 func Serve(l, counts net.Listener) error {
 	var spans atomic.Int64
-	server := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.MaxRecvMsgSize(64<<20),
+	server := grpc.NewServer(grpc.ForceServerCodecV2(raw{}), grpc.MaxRecvMsgSize(64<<20),
+		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window), grpc.ReadBufferSize(256<<10),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-			var request, answer message
+			var request message
 			if err := stream.RecvMsg(&request); err != nil {
 				return err
 			}
-			n, err := countSpans(request)
+			n, err := request.count()
 			if err != nil {
 				return err
 			}
 			spans.Add(int64(n))
-			return stream.SendMsg(&answer) // of no bytes: all were taken
+			return stream.SendMsg(new(message)) // of no bytes: all were taken
 		}))
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(l) }()
@@ -38,16 +40,28 @@ func Serve(l, counts net.Listener) error {
 	return <-failed
 }
 
-// message is one of gRPC's, not decoded.
-type message []byte
+// window is how many bytes may be under way: so many that nobody waits for leave to send.
+const window = 16 << 20
+
+// message is one of gRPC's, not decoded, in the buffers that it came in.
+type message struct{ data mem.BufferSlice }
+
+// count counts the spans and gives the buffers back.
+func (m *message) count() (int, error) {
+	defer m.data.Free()
+	whole := m.data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer whole.Free()
+	return countSpans(whole.ReadOnlyData())
+}
 
 // raw is a codec that leaves messages as they are.
 type raw struct{}
 
-func (raw) Marshal(v any) ([]byte, error) { return *v.(*message), nil }
+func (raw) Marshal(v any) (mem.BufferSlice, error) { return v.(*message).data, nil }
 
-func (raw) Unmarshal(data []byte, v any) error {
-	*v.(*message) = data
+func (raw) Unmarshal(data mem.BufferSlice, v any) error {
+	data.Ref()
+	v.(*message).data = data
 	return nil
 }
 
