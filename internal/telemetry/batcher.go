@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// batchSize is the most spans that are exported at once.
-	batchSize = 512
+	// batchSize is the most spans that are exported at once: about half a megabyte, of the four that a collector takes.
+	batchSize = 1024
 	// keptBatches is for how many batches memory is kept that is used again.
 	keptBatches = 8
 	// batchTimeout is how long exporting one batch may take; exporters have shorter deadlines of their own.

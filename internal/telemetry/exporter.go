@@ -23,7 +23,7 @@ import (
 const (
 	// exportTimeout is how long one batch may take, retries included.
 	exportTimeout = 10 * time.Second
-	// writeBuffer is how many bytes gRPC gathers before it makes a system call: half of a full batch.
+	// writeBuffer is how many bytes gRPC gathers before it makes a system call: a batch takes a few of them.
 	writeBuffer = 128 << 10
 )
 
