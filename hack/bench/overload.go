@@ -30,8 +30,8 @@ type poured struct {
 	cores, generator float64
 }
 
-// overload measures url-api on one core at half, once and twice what it bears. All figures are of answers to requests
-// that are made at a constant rate.
+// overload measures url-api on one core, with all redirects traced, at half, once and twice what it bears: what it answers
+// flat out over as many connections. All figures are of answers to requests that are made at a constant rate.
 func (s *system) overload(ctx context.Context, o options) (bears float64, rows []*flood, err error) {
 	if !o.wants("overload") {
 		return 0, nil, nil
@@ -46,6 +46,7 @@ func (s *system) overload(ctx context.Context, o options) (bears float64, rows [
 		name := fmt.Sprintf("overload, shedding %v", shed)
 		v := &subject{name: name}
 		v.service, err = s.startURLAPI(ctx, name, s.binary, func(c map[string]any) {
+			c["Telemetry"].(map[string]any)["Sampler"] = 1.0
 			if !shed {
 				c["Door"].(map[string]any)["Shed"] = map[string]any{"Target": "0s"}
 			}
@@ -63,7 +64,7 @@ func (s *system) overload(ctx context.Context, o options) (bears float64, rows [
 	order := load.Zipf(seed, 1.1, len(s.links), 1<<20)
 	var flat []float64
 	for range o.rounds {
-		r, err := s.pour(ctx, subjects[false], load.Plan{Requests: s.followed(), Order: order, Connections: 64, Duration: o.duration()})
+		r, err := s.pour(ctx, subjects[false], load.Plan{Requests: s.followed(), Order: order, Connections: crowd, Duration: o.duration()})
 		if err != nil {
 			return 0, nil, err
 		}

@@ -118,6 +118,7 @@ type conn struct {
 type ahead struct {
 	bytes [4 << 10]byte
 	r, w  int
+	shed  [2 << 10]byte // for an answer to one that is shed
 }
 
 func newConn(under net.Conn, d *Door) *conn {
@@ -167,7 +168,7 @@ func (c *conn) readAhead(fd uintptr) bool {
 			continue
 		}
 		if n > 0 && n < len(a.bytes) && c.door.overload.share.Load() != 0 {
-			answered, failed := c.turnAway(int(fd), a.bytes[:n])
+			answered, failed := c.turnAway(int(fd), a.bytes[:n], a.shed[:])
 			if answered && failed == nil {
 				continue // the end of the connection may have come with it, and would wake nobody
 			}
