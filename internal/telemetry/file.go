@@ -66,7 +66,8 @@ func (e *fileExporter) Shutdown(ctx context.Context) error {
 
 // spanFile is a file which is appended to in whole lines and rotated at a limit.
 // Other processes may read it at any time, and write it too: all append whole
-// lines, one at a time rotates, and the others follow.
+// lines, one at a time rotates, and the others follow. Who appends holds the file's
+// lock with others, who rotates or looks at its end holds it alone.
 type spanFile struct {
 	path         string
 	limit        int64
@@ -74,6 +75,7 @@ type spanFile struct {
 
 	mu   sync.Mutex
 	file *os.File // nil after Close, or when the last attempt to open it failed
+	pipe bool     // or a device: it cannot be looked at, and a write may wait
 	torn bool     // the file does not end with a line's end
 	shut bool
 }
@@ -102,6 +104,12 @@ func (f *spanFile) write(ctx context.Context, lines []byte) (int, error) {
 		lines = append([]byte{'\n'}, lines...)
 	}
 	file := f.file
+	if !f.pipe {
+		if err := syscall.Flock(int(file.Fd()), syscall.LOCK_SH); err != nil {
+			return 0, fmt.Errorf("lock: %w", err)
+		}
+		defer func() { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) }()
+	}
 	_ = file.SetWriteDeadline(time.Time{}) // a file that is no pipe has none, and does not wait
 	defer context.AfterFunc(ctx, func() { _ = file.SetWriteDeadline(time.Now()) })()
 	n, err := file.Write(lines)
@@ -176,13 +184,19 @@ func (f *spanFile) open() error {
 		return err
 	}
 	f.file = file
-	f.torn = endsInsideLine(file)
+	info, err := file.Stat()
+	f.pipe = err == nil && !info.Mode().IsRegular()
+	f.torn = !f.pipe && endsInsideLine(file)
 	return nil
 }
 
 // endsInsideLine says whether whoever wrote the file before was stopped in the
-// middle of a line.
+// middle of a line. Who is just writing one is waited for.
 func endsInsideLine(file *os.File) bool {
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		return false
+	}
+	defer func() { _ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN) }()
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil || size == 0 {
 		return false

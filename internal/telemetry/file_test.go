@@ -184,6 +184,45 @@ func TestSpanFile(t *testing.T) {
 			t.Errorf("%d whole lines, want 1000", n)
 		}
 	})
+	t.Run("another is just writing a line", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "spans.jsonl")
+		other, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = other.Close() }()
+		if err := syscall.Flock(int(other.Fd()), syscall.LOCK_SH); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.WriteString(`{"half":`); err != nil {
+			t.Fatal(err)
+		}
+		opened := make(chan *spanFile)
+		go func() {
+			f, err := openSpanFile(path, 1<<20, 2)
+			if err != nil {
+				t.Error(err)
+			}
+			opened <- f
+		}()
+		select {
+		case <-opened:
+			t.Fatal("the file's end was looked at while a line was being written")
+		case <-time.After(50 * time.Millisecond):
+		}
+		if _, err := other.WriteString("1}\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Flock(int(other.Fd()), syscall.LOCK_UN); err != nil {
+			t.Fatal(err)
+		}
+		f := <-opened
+		defer func() { _ = f.Close() }()
+		write(t, f, "2\n")
+		if lines := MustLines(t, path); len(lines) != 2 {
+			t.Errorf("got %q, want two lines", lines)
+		}
+	})
 	t.Run("two writers rotate", func(t *testing.T) {
 		const limit, each = 5000, 500
 		path := filepath.Join(t.TempDir(), "spans.jsonl")
