@@ -3,7 +3,9 @@
 package sink
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -49,9 +51,9 @@ type message struct{ data mem.BufferSlice }
 // count counts the spans and gives the buffers back.
 func (m *message) count() (int, error) {
 	defer m.data.Free()
-	whole := m.data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer whole.Free()
-	return countSpans(whole.ReadOnlyData())
+	r := m.data.Reader()
+	defer func() { _ = r.Close() }()
+	return count(r, 0, toSpans[:])
 }
 
 // raw is a codec that leaves messages as they are.
@@ -70,36 +72,44 @@ func (raw) Name() string { return "proto" }
 // The path from an ExportTraceServiceRequest to its spans: the field numbers of resource_spans, scope_spans and spans.
 var toSpans = [...]protowire.Number{1, 2, 2}
 
-// countSpans counts the spans of an ExportTraceServiceRequest.
-func countSpans(request []byte) (int, error) { return count(request, toSpans[:]) }
-
-func count(m []byte, path []protowire.Number) (n int, err error) {
+// count counts what is at the end of the path in a message that goes on until end bytes remain. Whatever else there is, and
+// what is in the spans, is left out unread.
+func count(r *mem.Reader, end int, path []protowire.Number) (n int, err error) {
 	if len(path) == 0 {
-		return 1, nil
+		return 1, skip(r, uint64(r.Remaining()-end))
 	}
-	for len(m) > 0 {
-		number, kind, length := protowire.ConsumeTag(m)
-		if length < 0 {
-			return 0, protowire.ParseError(length)
+	for r.Remaining() > end {
+		tag, err := binary.ReadUvarint(r)
+		if err != nil {
+			return 0, err
 		}
-		m = m[length:]
-		if number != path[0] || kind != protowire.BytesType {
-			if length = protowire.ConsumeFieldValue(number, kind, m); length < 0 {
-				return 0, protowire.ParseError(length)
+		number, kind := protowire.DecodeTag(tag)
+		if kind != protowire.BytesType {
+			return 0, fmt.Errorf("field %d of a message on the way to the spans is of type %d", number, kind)
+		}
+		length, err := binary.ReadUvarint(r)
+		if err != nil {
+			return 0, err
+		}
+		if length > uint64(r.Remaining()-end) {
+			return 0, io.ErrUnexpectedEOF
+		}
+		if number != path[0] {
+			if err := skip(r, length); err != nil {
+				return 0, err
 			}
-			m = m[length:]
 			continue
 		}
-		inner, length := protowire.ConsumeBytes(m)
-		if length < 0 {
-			return 0, protowire.ParseError(length)
-		}
-		m = m[length:]
-		below, err := count(inner, path[1:])
+		below, err := count(r, r.Remaining()-int(length), path[1:])
 		if err != nil {
 			return 0, err
 		}
 		n += below
 	}
 	return n, nil
+}
+
+func skip(r *mem.Reader, n uint64) error {
+	_, err := r.Discard(int(n))
+	return err
 }
