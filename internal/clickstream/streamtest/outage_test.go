@@ -113,18 +113,15 @@ func demonstrateNeverBlocks(t *testing.T, v variant) {
 	s.Brokers = []string{mute(t)}
 	p := s.publisher(t)
 	start := time.Now()
-	var slowest time.Duration
 	for range clicks / 1000 {
-		before := time.Now()
 		s.publish(t, p, 1000)
-		slowest = max(slowest, time.Since(before))
 		if depth := s.metric(t, "linktrail_clicks_queue_depth"); depth > queue {
 			t.Fatalf("%v clicks are in a queue of %d", depth, queue)
 		}
 	}
-	// A click that waited for the broker would wait for seconds; how busy the machine is costs less.
-	if took := time.Since(start); took > 20*time.Second || slowest > 5*time.Second {
-		t.Errorf("%d clicks took %v, a thousand of them up to %v", clicks, took, slowest)
+	// The broker never answers: if each click waited but a moment for it, all of them would wait for hours.
+	if took := time.Since(start); took > 5*time.Minute {
+		t.Errorf("%d clicks took %v", clicks, took)
 	}
 	s.wantMetric(t, queue, "linktrail_clicks_queue_limit")
 	full := func() float64 { return s.metric(t, "linktrail_clicks_dropped_total", "queue_full") }
