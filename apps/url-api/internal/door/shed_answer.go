@@ -147,19 +147,19 @@ func (c *conn) turnAway(fd int, in, room []byte) (answered bool, err error) {
 		return false, nil // fasthttp ends the connection after its answer
 	default:
 	}
-	out := append(room[:0], t.whole...)
+	room = append(room[:0], t.whole...)
 	sc := identify(trace.SpanContext{})
-	appendTraceparent(out[t.parent:t.parent], sc)
+	appendTraceparent(room[t.parent:t.parent], sc)
 	traceID := sc.TraceID()
-	hex.Encode(out[len(out)-len(t.body)+t.trace:], traceID[:])
+	hex.Encode(room[len(room)-len(t.body)+t.trace:], traceID[:])
 	d.overload.requests.Add(1)
 	d.countShed()
-	n, err := syscall.Write(fd, out)
+	n, err := syscall.Write(fd, room)
 	if errors.Is(err, syscall.EINTR) {
-		n, err = syscall.Write(fd, out)
+		n, err = syscall.Write(fd, room)
 	}
-	if err == nil && n < len(out) {
-		err = fmt.Errorf("%d of %d bytes written", n, len(out))
+	if err == nil && n < len(room) {
+		err = fmt.Errorf("%d of %d bytes written", n, len(room))
 	}
 	return true, err
 }
