@@ -68,7 +68,7 @@ func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error)
 	if s.store, err = store.Open(ctx, s.config.Store); err != nil {
 		return err
 	}
-	if s.rpc, err = newRPCServer(s.config.RpcServerConf, &svc.ServiceContext{Clicks: s.store}); err != nil {
+	if s.rpc, err = newRPCServer(s.config.RpcServerConf, s.config.MaxConnectionAge, &svc.ServiceContext{Clicks: s.store}); err != nil {
 		return err
 	}
 	s.ops.Ready("store", ops.Once(s.store.Ping))
