@@ -30,6 +30,10 @@ build: ## build bin/linktrail
 	@[ -e bin/linktrail ] || echo "building bin/linktrail; the first time, fetching modules and compiling takes some minutes" >&2
 	@go build -buildvcs=$(BUILDVCS) -trimpath -o bin/linktrail ./apps/linktrail
 
+.PHONY: images
+images: ## build the container images for this platform into Docker and print their names (ARGS=--platform=… for more)
+	@exec hack/images $(ARGS)
+
 ##@ Develop
 
 .PHONY: test
