@@ -65,12 +65,16 @@ console: build ## try the console in a real browser; needs Node and Chromium (AR
 generate: ## make the generated code afresh from url.api and analytics.proto
 	@hack/tools/generate
 
+.PHONY: charts
+charts: ## make the charts' schemas and READMEs afresh from their values.yaml
+	@hack/charts generate
+
 .PHONY: lint
 lint: ## run golangci-lint
 	@hack/tools/run golangci-lint run
 
 .PHONY: verify
-verify: ## check generated code, go.mod, formatting, lint, vet, known vulnerabilities, workflows
+verify: ## check generated code, go.mod, formatting, lint, vet, charts, known vulnerabilities, workflows
 	@hack/verify
 
 .PHONY: clean
