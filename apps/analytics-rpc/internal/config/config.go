@@ -55,6 +55,9 @@ func (c Config) check() error {
 	if _, _, err := net.SplitHostPort(c.ListenOn); err != nil {
 		return fmt.Errorf("ListenOn: %q is not host:port, such as 0.0.0.0:8082", c.ListenOn)
 	}
+	if err := c.Store.Check(); err != nil {
+		return err
+	}
 	if c.Drain <= 0 {
 		return fmt.Errorf("Drain: %v is not a positive duration, such as 20s", c.Drain)
 	}
