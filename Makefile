@@ -34,11 +34,23 @@ build: ## build bin/linktrail
 images: ## build the container images for this platform into Docker and print their names (ARGS=--platform=… for more)
 	@exec hack/images $(ARGS)
 
+.PHONY: kind-up
+kind-up: ## install linktrail on a kind cluster of this machine, from nothing to the printed address; again: upgrade
+	@exec hack/kind/up
+
+.PHONY: kind-down
+kind-down: ## remove the kind cluster
+	@exec hack/kind/down
+
 ##@ Develop
 
 .PHONY: test
 test: bin/testenv ## run all tests with the race detector on real servers (PKG=./internal/store/... for some)
 	@bin/testenv run -- go test -race -count=1 -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: e2e
+e2e: ## run linktrail in containers as its users do, and follow a click through them; needs Docker
+	@exec hack/compose/try
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a million executions (FUZZ=30s for so long; TARGET=Decode for some); needs no servers
@@ -85,4 +97,4 @@ clean: ## remove what was built; data/ stays
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
