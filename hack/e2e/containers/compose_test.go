@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linktrail/linktrail/hack/e2e/doors"
 	"github.com/linktrail/linktrail/internal/tracequery"
 	"github.com/linktrail/linktrail/internal/tracequery/tracetest"
 )
@@ -45,58 +46,33 @@ func TestCompose(t *testing.T) {
 	})
 	c.compose("up", "-d")
 
-	d := doors{t: t, door: "http://127.0.0.1:" + ports["DOOR_PORT"], api: "http://127.0.0.1:" + ports["API_PORT"]}
+	d := doors.Doors{Door: "http://127.0.0.1:" + ports["DOOR_PORT"], API: "http://127.0.0.1:" + ports["API_PORT"]}
 	var key struct{ Token string }
 	must(t, json.Unmarshal([]byte(c.compose("run", "--rm", "-T", "linktrail", "keys", "create", "--name", "e2e", "--output", "json")), &key))
-	d.key = key.Token
+	d.Key = key.Token
 
 	target := "https://example.com/compose?click=is#one-trace"
-	var link struct {
-		Code     string
-		ShortURL string `json:"short_url"`
-	}
-	eventually(t, "the API makes a link", func() error {
-		return d.call(http.MethodPost, "/links", map[string]any{"url": target}, &link)
-	})
+	link := d.MustLink(t, target)
 	if want := "http://localhost:" + ports["DOOR_PORT"] + "/" + link.Code; link.ShortURL != want {
 		t.Errorf("the short address is %s, want %s", link.ShortURL, want)
 	}
-	id, err := d.click(link.Code, target)
+	id, err := d.Click(link.Code, target)
 	must(t, err)
-	d.wantClicks(link.Code, 1)
+	d.WantClicks(t, link.Code, 1)
 
 	jaeger := tracequery.Jaeger("http://127.0.0.1:" + ports["JAEGER_PORT"])
-	const topic = "click-events"
-	trace := tracetest.WaitFor(t, jaeger, id, patience,
-		tracetest.Expect{Service: "url-api", Name: "GET /{code}", Kind: tracequery.KindServer, Times: 1,
-			Attributes: map[string]any{"http.response.status_code": 302, "url.path": "/" + link.Code}},
-		tracetest.Expect{Service: "url-api", Name: "get", Kind: tracequery.KindClient, Parent: "GET /{code}", Times: 1,
-			Attributes: map[string]any{"db.system.name": "redis"}},
-		tracetest.Expect{Service: "url-api", Name: "SELECT links", Kind: tracequery.KindClient, Parent: "GET /{code}", Times: 1,
-			Attributes: map[string]any{"db.system.name": "postgresql"}},
-		tracetest.Expect{Service: "url-api", Name: "send " + topic, Kind: tracequery.KindProducer, Parent: "GET /{code}", Times: 1,
-			Attributes: map[string]any{"messaging.system": "kafka", "messaging.kafka.offset": tracetest.Present{}}},
-		tracetest.Expect{Service: "analytics-consumer", Name: "process " + topic, Kind: tracequery.KindConsumer,
-			Parent: "send " + topic, LinkTo: "send " + topic, Times: 1},
-		tracetest.Expect{Service: "analytics-consumer", Name: "INSERT clicks", Kind: tracequery.KindClient,
-			Parent: "process " + topic, Times: 1, Attributes: map[string]any{"db.system.name": "postgresql"}},
-	)
-	for _, span := range trace.Spans {
-		if span.Failed() {
-			t.Errorf("span %s failed:\n%s", span.Name, tracetest.Tree(trace))
-		}
-	}
+	trace := doors.WaitForClick(t, jaeger, id, doors.ClickTrace(link.Code, "click-events", "kgo"))
 	t.Logf("the trace of the click:\n%s", tracetest.Tree(trace))
 
 	t.Run("OK url-api reads the trace from Jaeger", func(t *testing.T) {
 		var shown tracequery.Trace
-		must(t, d.call(http.MethodGet, "/traces/"+id, nil, &shown))
+		must(t, d.Call(http.MethodGet, "/traces/"+id, nil, &shown))
 		if len(shown.Spans) != len(trace.Spans) {
 			t.Errorf("it shows %d spans, Jaeger has %d", len(shown.Spans), len(trace.Spans))
 		}
 	})
 	t.Run("OK the command reaches everything", func(t *testing.T) {
-		out := c.compose("run", "--rm", "-T", "linktrail", "--api-key", d.key, "trace", "--last", link.Code)
+		out := c.compose("run", "--rm", "-T", "linktrail", "--api-key", d.Key, "trace", "--last", link.Code)
 		if !strings.Contains(out, id) || !strings.Contains(out, "INSERT clicks") {
 			t.Errorf("linktrail trace prints:\n%s", out)
 		}

@@ -2,9 +2,10 @@ package containers
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/linktrail/linktrail/hack/e2e/doors"
 )
 
 // TestImage runs the image that is a whole system, as `docker run` does with nothing said.
@@ -12,11 +13,10 @@ func TestImage(t *testing.T) {
 	name := image(t, "LINKTRAIL_IMAGE")
 	volume := command(t, nil, "docker", "volume", "create")
 	t.Cleanup(func() { command(t, nil, "docker", "volume", "rm", volume) })
-	start := func(t *testing.T) (doors, string) {
+	start := func(t *testing.T) (doors.Doors, string) {
 		t.Helper()
-		d := doors{t: t}
 		door, api := freePort(t), freePort(t)
-		d.door, d.api = "http://127.0.0.1:"+door, "http://127.0.0.1:"+api
+		d := doors.Doors{Door: "http://127.0.0.1:" + door, API: "http://127.0.0.1:" + api}
 		container := command(t, nil, "docker", "run", "-d", "-p", "127.0.0.1:"+door+":8080", "-p", "127.0.0.1:"+api+":8081",
 			"-v", volume+":/home/nonroot", "--cap-drop", "ALL", name)
 		t.Cleanup(func() {
@@ -25,13 +25,13 @@ func TestImage(t *testing.T) {
 			}
 			command(t, nil, "docker", "rm", "-fv", container)
 		})
-		eventually(t, "it has said what to do next", func() error {
+		doors.Eventually(t, "it has said what to do next", func() error {
 			log := command(t, nil, "docker", "logs", container)
 			_, after, said := strings.Cut(log, "/#key=")
 			if !said || !strings.Contains(after, "Ctrl-C stops it") {
 				return fmt.Errorf("it says:\n%s", log)
 			}
-			d.key = strings.Fields(after)[0]
+			d.Key = strings.Fields(after)[0]
 			return nil
 		})
 		return d, container
@@ -45,23 +45,23 @@ func TestImage(t *testing.T) {
 	}
 
 	target := "https://example.com/image"
-	var link struct{ Code string }
+	var code string
 	t.Run("OK", func(t *testing.T) {
 		d, container := start(t)
-		must(t, d.call(http.MethodPost, "/links", map[string]any{"url": target}, &link))
-		_, err := d.click(link.Code, target)
+		code = d.MustLink(t, target).Code
+		_, err := d.Click(code, target)
 		must(t, err)
-		d.wantClicks(link.Code, 1)
-		if out := command(t, nil, "docker", "exec", container, "linktrail", "trace", "--last", link.Code); !strings.Contains(out, "INSERT clicks") {
+		d.WantClicks(t, code, 1)
+		if out := command(t, nil, "docker", "exec", container, "linktrail", "trace", "--last", code); !strings.Contains(out, "INSERT clicks") {
 			t.Errorf("linktrail in the container shows:\n%s", out)
 		}
 		stop(t, container)
 	})
 	t.Run("OK a volume keeps everything", func(t *testing.T) {
 		d, container := start(t)
-		_, err := d.click(link.Code, target)
+		_, err := d.Click(code, target)
 		must(t, err)
-		d.wantClicks(link.Code, 2)
+		d.WantClicks(t, code, 2)
 		stop(t, container)
 	})
 	t.Run("OK any command", func(t *testing.T) {
