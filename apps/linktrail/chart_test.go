@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
 	"github.com/linktrail/linktrail/internal/apikey"
@@ -37,6 +39,38 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// TestChartRollouts wants new pods for a changed configuration, of that service alone, and none for what is followed live.
+func TestChartRollouts(t *testing.T) {
+	chart := filepath.Join(mustCopyCharts(t), "linktrail")
+	checksums := func(values string) map[string]string {
+		sums := map[string]string{}
+		for _, o := range objects(t, mustHelm(t, "template", "linktrail", chart, "--set-json", values)) {
+			if sum, ok := o.Spec.Template.Metadata.Annotations["checksum/config"]; ok {
+				sums[o.Metadata.Name] = sum
+			}
+		}
+		return sums
+	}
+	before := checksums("{}")
+	for values, changed := range map[string][]string{
+		`{"telemetry":{"overlay":{"telemetry":{"Sampler":0.5},"headers":{"a":"b"}}}}`: {},
+		`{"urlApi":{"config":{"Timeout":1000}}}`:                                      {"url-api"},
+		`{"clickStream":{"driver":"kq"}}`:                                             {"analytics-consumer", "url-api"},
+		`{"telemetry":{"sampler":0.5}}`:                                               {"analytics-consumer", "analytics-rpc", "url-api"},
+	} {
+		got := []string{}
+		for name, sum := range checksums(values) {
+			if before[name] != sum {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(changed, got); diff != "" || len(before) != 3 {
+			t.Errorf("%s makes new pods of (-want +got):\n%s", values, diff)
+		}
+	}
+}
+
 // object is what these tests read of a manifest.
 type object struct {
 	Kind     string
@@ -48,7 +82,8 @@ type object struct {
 	StringData map[string]string
 	Spec       struct {
 		Template struct {
-			Spec struct{ InitContainers, Containers []container }
+			Metadata struct{ Annotations map[string]string }
+			Spec     struct{ InitContainers, Containers []container }
 		}
 	}
 }
@@ -61,14 +96,23 @@ type container struct {
 	VolumeMounts []struct{ MountPath string }
 }
 
-func checkRelease(t *testing.T, manifests string) {
-	read := map[string]string{} // files by service
-	workloads := map[string][]container{}
+func objects(t *testing.T, manifests string) []object {
+	t.Helper()
+	var all []object
 	for document := range strings.SplitSeq(manifests, "\n---\n") {
 		var o object
 		if err := yaml.Unmarshal([]byte(document), &o); err != nil {
 			t.Fatalf("%v in\n%s", err, document)
 		}
+		all = append(all, o)
+	}
+	return all
+}
+
+func checkRelease(t *testing.T, manifests string) {
+	read := map[string]string{} // files by service
+	workloads := map[string][]container{}
+	for _, o := range objects(t, manifests) {
 		if o.Metadata.Labels["helm.sh/chart"] != "linktrail-0.1.0" {
 			continue
 		}

@@ -99,8 +99,13 @@ func edges(t *testing.T, objects []*unstructured.Unstructured) []string {
 	for _, pod := range pods {
 		for _, to := range pods {
 			for _, port := range to.ports {
-				if pod.name != to.name && reaches(policies, pod, to, port) {
-					allowed = append(allowed, edge(pod.name, to.name, port))
+				out, in := ends(policies, pod, to, port)
+				switch e := edge(pod.name, to.name, port); {
+				case pod.name == to.name:
+				case out && in:
+					allowed = append(allowed, e)
+				case out, in && !reaches(policies, strangers[0], to, port):
+					allowed = append(allowed, e+", says one end alone")
 				}
 			}
 		}
@@ -151,10 +156,15 @@ func egressPorts(policies []networkingv1.NetworkPolicy) []int {
 	return slices.Compact(ports)
 }
 
-// reaches applies the rules of NetworkPolicy: whoever a policy is about is let do only what one of them allows, and both
-// ends have their say. Who is outside of the release has no policies.
 func reaches(policies []networkingv1.NetworkPolicy, from, to peer, port int) bool {
-	out, in := true, true
+	out, in := ends(policies, from, to, port)
+	return out && in
+}
+
+// ends applies the rules of NetworkPolicy: whoever a policy is about is let do only what one of them allows, and both
+// ends have their say. Who is outside of the release has no policies.
+func ends(policies []networkingv1.NetworkPolicy, from, to peer, port int) (out, in bool) {
+	out, in = true, true
 	if about := aboutWhom(policies, from, networkingv1.PolicyTypeEgress); len(about) > 0 {
 		out = slices.ContainsFunc(about, func(p networkingv1.NetworkPolicy) bool {
 			return slices.ContainsFunc(p.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool {
@@ -169,7 +179,7 @@ func reaches(policies []networkingv1.NetworkPolicy, from, to peer, port int) boo
 			})
 		})
 	}
-	return out && in
+	return out, in
 }
 
 func aboutWhom(policies []networkingv1.NetworkPolicy, who peer, kind networkingv1.PolicyType) []networkingv1.NetworkPolicy {
