@@ -57,7 +57,7 @@ func TestLinktrail(t *testing.T) {
 		}
 	})
 	t.Run("OK helm test", func(t *testing.T) {
-		t.Log(r.shell(t, "helm test linktrail --timeout 5m"))
+		t.Log(r.shell(t, "helm test linktrail --logs --timeout 5m"))
 	})
 	t.Run("OK linktrail doctor by NOTES' command", func(t *testing.T) {
 		if out := r.shell(t, r.told(t, "helm test linktrail")); !strings.Contains(out, "POD LOGS") {
