@@ -30,11 +30,30 @@ build: ## build bin/linktrail
 	@[ -e bin/linktrail ] || echo "building bin/linktrail; the first time, fetching modules and compiling takes some minutes" >&2
 	@go build -buildvcs=$(BUILDVCS) -trimpath -o bin/linktrail ./apps/linktrail
 
+.PHONY: images
+images: ## build the container images for this platform into Docker and print their names (ARGS=--platform=… for more)
+	@exec hack/images $(ARGS)
+
+.PHONY: kind-up
+kind-up: ## install linktrail on a kind cluster of this machine, from nothing to the printed address; again: upgrade
+	@exec hack/kind/up
+
+.PHONY: kind-down
+kind-down: ## remove the kind cluster
+	@exec hack/kind/down
+
 ##@ Develop
 
 .PHONY: test
 test: bin/testenv ## run all tests with the race detector on real servers (PKG=./internal/store/... for some)
 	@bin/testenv run -- go test -race -count=1 -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: e2e
+e2e: ## run linktrail in containers and on a kind cluster as its users do, and follow clicks through it
+	@hack/kind/cluster >/dev/null
+	@hack/charts validate || [ $$? -eq 75 ]
+	@hack/compose/try
+	@hack/kind/try
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a million executions (FUZZ=30s for so long; TARGET=Decode for some); needs no servers
@@ -61,12 +80,16 @@ console: build ## try the console in a real browser; needs Node and Chromium (AR
 generate: ## make the generated code afresh from url.api and analytics.proto
 	@hack/tools/generate
 
+.PHONY: charts
+charts: ## make the charts' schemas and READMEs afresh from their values.yaml
+	@hack/charts generate
+
 .PHONY: lint
 lint: ## run golangci-lint
 	@hack/tools/run golangci-lint run
 
 .PHONY: verify
-verify: ## check generated code, go.mod, formatting, lint, vet, known vulnerabilities, workflows
+verify: ## check generated code, go.mod, formatting, lint, vet, charts, known vulnerabilities, workflows
 	@hack/verify
 
 .PHONY: clean
@@ -77,4 +100,4 @@ clean: ## remove what was built; data/ stays
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -71,8 +71,13 @@ func (o *output) String() string {
 // launch starts `linktrail up` on a folder without waiting for it. Whatever is left of it ends with the test.
 func launch(t *testing.T, data string, args ...string) *running {
 	t.Helper()
-	r := &running{t: t, data: data, output: &output{}, done: make(chan struct{})}
-	r.cmd = exec.Command(command(), append([]string{"up", "--data", data}, args...)...)
+	return launchCommand(t, data, exec.Command(command(), append([]string{"up", "--data", data}, args...)...))
+}
+
+// launchCommand starts a command that is `linktrail up` on a folder.
+func launchCommand(t *testing.T, data string, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{t: t, data: data, cmd: cmd, output: &output{}, done: make(chan struct{})}
 	r.cmd.Stdout, r.cmd.Stderr = r.output, r.output
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -103,17 +103,28 @@ func traced(cmd redis.Cmder) bool {
 	}
 }
 
-func (cfg RedisConfig) options() (*redis.UniversalOptions, error) {
+// Validate reports the first wrong value: its key, the value and what is allowed. It opens no file.
+func (cfg RedisConfig) Validate() error {
 	if cfg.MasterName != "" && cfg.Cluster {
-		return nil, fmt.Errorf("Redis.Cluster: true cannot be combined with Redis.MasterName %q: choose cluster or Sentinel",
+		return fmt.Errorf("Redis.Cluster: true cannot be combined with Redis.MasterName %q: choose cluster or Sentinel",
 			cfg.MasterName)
 	}
 	if cluster := cfg.Cluster || cfg.MasterName == "" && len(cfg.Addrs) > 1; cluster && cfg.DB != 0 {
-		return nil, fmt.Errorf("Redis.DB: %d is not allowed with a cluster, which has only database 0", cfg.DB)
+		return fmt.Errorf("Redis.DB: %d is not allowed with a cluster, which has only database 0", cfg.DB)
 	}
 	if cfg.Password != "" && cfg.PasswordFile != "" {
-		return nil, fmt.Errorf("Redis.PasswordFile: %q cannot be combined with Redis.Password: set one of them",
+		return fmt.Errorf("Redis.PasswordFile: %q cannot be combined with Redis.Password: set one of them",
 			cfg.PasswordFile)
+	}
+	if (cfg.TLS.CertFile == "") != (cfg.TLS.KeyFile == "") {
+		return fmt.Errorf("Redis.TLS.CertFile and Redis.TLS.KeyFile: set both or none")
+	}
+	return nil
+}
+
+func (cfg RedisConfig) options() (*redis.UniversalOptions, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
 	o := &redis.UniversalOptions{
 		Addrs:            cfg.Addrs,
@@ -173,9 +184,6 @@ func (t RedisTLS) config() (*tls.Config, error) {
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("Redis.TLS.CAFile: %q has no PEM certificate", t.CAFile)
 		}
-	}
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		return nil, fmt.Errorf("Redis.TLS.CertFile and Redis.TLS.KeyFile: set both or none")
 	}
 	if t.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/zeromicro/go-zero/core/logc"
 	"github.com/zeromicro/go-zero/core/logx"
@@ -13,6 +14,7 @@ import (
 	"github.com/zeromicro/go-zero/zrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/linktrail/linktrail/apps/analytics-rpc/internal/server"
@@ -37,7 +39,11 @@ type rpcServer struct {
 	grpc *grpc.Server
 }
 
-func newRPCServer(c zrpc.RpcServerConf, svcCtx *svc.ServiceContext) (*rpcServer, error) {
+// maxConnectionIdle is go-zero's own, which has to be said again beside an age.
+const maxConnectionIdle = 5 * time.Minute
+
+// newRPCServer makes a server that ends each connection at maxAge, once its calls are answered; 0 is never.
+func newRPCServer(c zrpc.RpcServerConf, maxAge time.Duration, svcCtx *svc.ServiceContext) (*rpcServer, error) {
 	s := &rpcServer{addr: c.ListenOn, listening: make(chan struct{}), done: make(chan struct{})}
 	z, err := zrpc.NewServer(c, func(g *grpc.Server) {
 		pb.RegisterAnalyticsServer(g, server.NewAnalyticsServer(svcCtx))
@@ -49,6 +55,7 @@ func newRPCServer(c zrpc.RpcServerConf, svcCtx *svc.ServiceContext) (*rpcServer,
 	if err != nil {
 		return nil, err
 	}
+	z.AddOptions(grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: maxConnectionIdle, MaxConnectionAge: maxAge}))
 	z.AddUnaryInterceptors(answerErrors)
 	s.zrpc = z
 	return s, nil

@@ -27,11 +27,7 @@ func Run(ctx context.Context, configFile string) (err error) {
 	// go-zero would end the process on its own 5.5 s after a signal: long after our drain is soon enough.
 	proc.Setup(proc.ShutdownConf{WrapUpTime: time.Hour, WaitTime: 2 * time.Hour})
 
-	traces, err := telemetry.Load(configFile, telemetry.UseEnv())
-	if err != nil {
-		return err
-	}
-	c, err := config.Load(configFile)
+	c, traces, err := load(configFile)
 	if err != nil {
 		return err
 	}
@@ -46,6 +42,22 @@ func Run(ctx context.Context, configFile string) (err error) {
 		err = s.serve(ctx)
 	}
 	return errors.Join(err, s.drain())
+}
+
+// Check reads a configuration as Run does and reports the first wrong value. It opens no other file and reaches nothing.
+func Check(configFile string) error {
+	_, _, err := load(configFile)
+	return err
+}
+
+// load reads the service's own keys and, by itself, the Telemetry block.
+func load(configFile string) (config.Config, telemetry.Config, error) {
+	traces, err := telemetry.Load(configFile, telemetry.UseEnv())
+	if err != nil {
+		return config.Config{}, traces, err
+	}
+	c, err := config.Load(configFile)
+	return c, traces, err
 }
 
 // service is what wire makes, serve starts and drain ends.
@@ -68,7 +80,7 @@ func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error)
 	if s.store, err = store.Open(ctx, s.config.Store); err != nil {
 		return err
 	}
-	if s.rpc, err = newRPCServer(s.config.RpcServerConf, &svc.ServiceContext{Clicks: s.store}); err != nil {
+	if s.rpc, err = newRPCServer(s.config.RpcServerConf, s.config.MaxConnectionAge, &svc.ServiceContext{Clicks: s.store}); err != nil {
 		return err
 	}
 	s.ops.Ready("store", ops.Once(s.store.Ping))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,6 +248,54 @@ func TestAnalytics(t *testing.T) {
 	})
 }
 
+// TestMaxConnectionAge makes calls all the while and wants several connections to have carried them, and none to fail.
+func TestMaxConnectionAge(t *testing.T) {
+	dir := t.TempDir()
+	dsn := "sqlite:" + filepath.Join(dir, "linktrail.db")
+	if err := store.Migrate(context.Background(), store.Config{DSN: dsn}, nil); err != nil {
+		t.Fatal(err)
+	}
+	addr := testenv.FreeAddr(t)
+	file := mustWriteConfig(t, dir, dsn, addr)
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(content, "MaxConnectionAge: 200ms\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- analyticsrpc.Run(ctx, file) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	}()
+
+	var dialled atomic.Int32
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+			if err == nil {
+				dialled.Add(1)
+			}
+			return c, err
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	calls, done := context.WithTimeout(context.Background(), 30*time.Second)
+	defer done()
+	for dialled.Load() < 4 {
+		if _, err := pb.NewAnalyticsClient(conn).LatestClicks(calls, &pb.LatestClicksRequest{LinkId: 7, Limit: 1}, grpc.WaitForReady(true)); err != nil {
+			t.Fatalf("after %d connections: %v", dialled.Load(), err)
+		}
+	}
+}
+
 func statsCall(c pb.AnalyticsClient, in *pb.ClickStatsRequest) func() error {
 	return func() error {
 		_, err := c.ClickStats(context.Background(), in)
@@ -282,6 +331,7 @@ func TestRunErrors(t *testing.T) {
 		{"ErrOpsPortTaken", "Name: a\nListenOn: 127.0.0.1:0\nStore: {DSN: " + dsn + "}\nOps: {Addr: \"" + taken.Addr().String() + "\"}",
 			[]string{"Ops.Addr", taken.Addr().String()}},
 		{"ErrListenOn", "Name: a\nListenOn: nowhere\nStore: {DSN: " + dsn + "}\nOps: {Addr: \"127.0.0.1:0\"}", []string{"ListenOn", "nowhere", "host:port"}},
+		{"ErrMaxConnectionAge", "Name: a\nListenOn: 127.0.0.1:0\nMaxConnectionAge: -1s\nStore: {DSN: " + dsn + "}", []string{"MaxConnectionAge", "-1s", "30s"}},
 		{"ErrBatcher", "Name: a\nListenOn: 127.0.0.1:0\nTelemetry: {Batcher: jaeger}\nStore: {DSN: " + dsn + "}", []string{"Telemetry.Batcher", "jaeger", "otlpgrpc"}},
 		{"ErrNotMigrated", "Name: a\nListenOn: 127.0.0.1:0\nStore: {DSN: \"sqlite:" + dir + "/none.db\"}\nOps: {Addr: \"127.0.0.1:0\"}", []string{"migrate"}},
 	}

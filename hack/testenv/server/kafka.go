@@ -184,6 +184,7 @@ func formatArguments(properties string) ([]string, error) {
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, err
 	}
+	id[0] &= 0x7f // an id that begins with "-" would be taken for a flag
 	user := fmt.Sprintf("[name=%s,password=%s]", kafkaUsername, kafkaPassword)
 	return []string{"format", "--cluster-id", base64.RawURLEncoding.EncodeToString(id[:]), "--config", properties,
 		"--add-scram", "SCRAM-SHA-512=" + user, "--add-scram", "SCRAM-SHA-256=" + user}, nil

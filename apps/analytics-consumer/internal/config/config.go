@@ -58,6 +58,9 @@ func (c Config) check() error {
 	if err := c.ClickStream.Validate(); err != nil {
 		return err
 	}
+	if err := c.Store.Check(); err != nil {
+		return err
+	}
 	if c.Drain <= 0 {
 		return fmt.Errorf("Drain: %v is not a positive duration, such as 20s", c.Drain)
 	}

@@ -24,6 +24,9 @@ type Config struct {
 	TelemetryOverlay string `json:",optional"`
 	// Ops is the listener for probes and metrics.
 	Ops ops.Config
+	// MaxConnectionAge is how long a client keeps its connection, a tenth more or less; its calls in flight are finished
+	// first. A client asks DNS again only when a connection ends, so this is how soon it finds a new replica; 0s is for ever.
+	MaxConnectionAge time.Duration `json:",default=0s"`
 	// Drain is how long calls in flight may take once the service stops.
 	Drain time.Duration `json:",default=20s"`
 }
@@ -52,8 +55,14 @@ func (c Config) check() error {
 	if _, _, err := net.SplitHostPort(c.ListenOn); err != nil {
 		return fmt.Errorf("ListenOn: %q is not host:port, such as 0.0.0.0:8082", c.ListenOn)
 	}
+	if err := c.Store.Check(); err != nil {
+		return err
+	}
 	if c.Drain <= 0 {
 		return fmt.Errorf("Drain: %v is not a positive duration, such as 20s", c.Drain)
+	}
+	if c.MaxConnectionAge < 0 {
+		return fmt.Errorf("MaxConnectionAge: %v is negative; it is a duration such as 30s, or 0s for no limit", c.MaxConnectionAge)
 	}
 	if c.HasEtcd() {
 		return fmt.Errorf("Etcd: analytics-rpc is not registered anywhere; leave it out")

@@ -64,6 +64,9 @@ type app struct {
 
 // Main runs a command line and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 && inImage() != "" {
+		args = []string{"up"}
+	}
 	a := &app{out: stdout, err: stderr}
 	root := a.root()
 	root.SetArgs(args)
@@ -255,8 +258,7 @@ func exitCode(err error) int {
 
 // explain is an error on one line, with what to type where that helps. A service's log may follow on lines of its own.
 func (a *app) explain(err error) string {
-	// pgx tells each address that it tried on a line of its own.
-	text := strings.NewReplacer(":\n\t", ": ", "\n\t", "; ").Replace(strings.TrimSpace(err.Error()))
+	text := oneLine(err)
 	if away, ok := errors.AsType[*client.Unreachable](err); ok {
 		return fmt.Sprintf("%v; start linktrail with `linktrail up`, or name another server with --server", away)
 	}
@@ -267,6 +269,11 @@ func (a *app) explain(err error) string {
 		return text + "; make a key that has it with `linktrail keys create --scope …`"
 	}
 	return text
+}
+
+// oneLine is an error's text on one line: pgx tells each address that it tried on a line of its own.
+func oneLine(err error) string {
+	return strings.NewReplacer(":\n\t", ": ", "\n\t", "; ").Replace(strings.TrimSpace(err.Error()))
 }
 
 // env is a variable's value, without spaces around it.

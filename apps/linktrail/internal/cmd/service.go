@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -18,10 +19,17 @@ import (
 	"github.com/linktrail/linktrail/apps/url-api/urlapi"
 )
 
+// aService is what a service's package offers.
+type aService struct {
+	run   func(ctx context.Context, configFile string) error
+	check func(configFile string) error
+}
+
 // serviceCommand runs one service in this process. `linktrail up` starts itself with it.
 func (a *app) serviceCommand() *cobra.Command {
 	var (
 		config   string
+		check    bool
 		lifeline int
 		linger   time.Duration
 	)
@@ -31,13 +39,20 @@ func (a *app) serviceCommand() *cobra.Command {
 		Hidden: true,
 		Args:   oneArg("service"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			run, ok := map[string]func(context.Context, string) error{
-				up.URLAPI:            urlapi.Run,
-				up.AnalyticsRPC:      analyticsrpc.Run,
-				up.AnalyticsConsumer: analyticsconsumer.Run,
+			service, ok := map[string]aService{
+				up.URLAPI:            {urlapi.Run, urlapi.Check},
+				up.AnalyticsRPC:      {analyticsrpc.Run, analyticsrpc.Check},
+				up.AnalyticsConsumer: {analyticsconsumer.Run, analyticsconsumer.Check},
 			}[args[0]]
 			if !ok {
 				return usagef("%q is not one of %s, %s, %s", args[0], up.URLAPI, up.AnalyticsRPC, up.AnalyticsConsumer)
+			}
+			if check {
+				if err := service.check(config); err != nil {
+					return usageError{err}
+				}
+				_, err := fmt.Fprintf(a.out, "%s: %s starts with it\n", config, args[0])
+				return err
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
@@ -47,7 +62,7 @@ func (a *app) serviceCommand() *cobra.Command {
 				defer cancel()
 				go follow(os.NewFile(uintptr(lifeline), "lifeline"), linger, cancel)
 			}
-			err := run(ctx, config)
+			err := service.run(ctx, config)
 			if errors.Is(err, context.Canceled) {
 				return nil
 			}
@@ -55,6 +70,7 @@ func (a *app) serviceCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "the service's YAML file")
+	c.Flags().BoolVar(&check, "check", false, "only read the file and say what is wrong in it")
 	c.Flags().IntVar(&lifeline, "lifeline", 0, "a descriptor at whose end the service ends")
 	c.Flags().DurationVar(&linger, "linger", 30*time.Second, "how long the service may take to end then")
 	_ = c.MarkFlagRequired("config")

@@ -43,7 +43,9 @@ While it runs, DATA/run.json tells scripts the addresses, the API key and the se
   kafka: broker-1:9093,broker-2:9093
   services:
     url-api:
-      ClickStream: {TLS: {Enabled: true}}`,
+      ClickStream: {TLS: {Enabled: true}}
+
+In the container image this is what a call without arguments does, and the addresses are 0.0.0.0:8080 and 0.0.0.0:8081.`,
 		Example: `  linktrail up
   linktrail up --data /var/lib/linktrail --addr 0.0.0.0:80 --public-url https://go.example.com
   linktrail up --addr 127.0.0.1:0 --api-addr 127.0.0.1:0
@@ -52,7 +54,10 @@ While it runs, DATA/run.json tells scripts the addresses, the API key and the se
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Data, o.Example, o.Out, o.Err = a.data, !noExample, a.out, a.err
-			if file != "" {
+			for _, file := range []string{inImage(), file} { // the later one wins
+				if file == "" {
+					continue
+				}
 				if err := readUpFile(file, &o, c.Flags().Changed); err != nil {
 					return err
 				}

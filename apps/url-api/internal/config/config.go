@@ -112,6 +112,17 @@ func (c Config) check() error {
 	if _, err := c.TraceQuery.Open(); err != nil {
 		return err
 	}
+	if _, err := door.TrustedBy(c.TrustedProxies); err != nil {
+		return err
+	}
+	for _, part := range []interface{ Validate() error }{c.Door, c.Redis, c.ClickStream} {
+		if err := part.Validate(); err != nil {
+			return err
+		}
+	}
+	if err := c.Store.Check(); err != nil {
+		return err
+	}
 	if c.Port < 0 || c.Port > 65535 {
 		return fmt.Errorf("Port: %d is not 0 to 65535", c.Port)
 	}

@@ -13,6 +13,8 @@ import (
 // TestShippedFiles loads the files that people start from.
 func TestShippedFiles(t *testing.T) {
 	t.Setenv("POSTGRES_PASSWORD", "secret")
+	t.Setenv("PUBLIC_URL", "http://localhost:8080")
+	t.Setenv("TRACE_URL", "http://localhost:16686/trace/{trace_id}")
 	tests := []struct{ file, dsn, collector string }{
 		{"../../etc/url-api.yaml", "postgres://linktrail:linktrail@localhost:5432/linktrail?sslmode=disable", "localhost:4317"},
 		{"../../etc/url-api-compose.yaml", "postgres://linktrail:secret@postgres:5432/linktrail?sslmode=disable", "jaeger:4317"},

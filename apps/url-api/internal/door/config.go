@@ -77,6 +77,12 @@ type Deps struct {
 	Now func() time.Time
 }
 
+// Validate reports the first wrong value: its key, the value and what is allowed. It opens no file.
+func (c Config) Validate() error {
+	_, err := c.check()
+	return err
+}
+
 func (c Config) check() (Config, error) {
 	orDefault(&c.MaxConns, 65536)
 	orDefault(&c.MaxHeaderBytes, 16<<10)

@@ -1,0 +1,234 @@
+{{/*
+linktrail.component.deployment: beside root, key and app it takes "ports", and "kafka", "redis" and "registersKey" where
+the component uses them.
+*/}}
+{{- define "linktrail.component.deployment" -}}
+{{- $root := .root -}}
+{{- $values := index $root.Values .key -}}
+{{- $file := printf "/etc/linktrail/config/%s.yaml" .app -}}
+{{- $postgres := include "linktrail.postgres" $root | fromYaml -}}
+{{- $kafka := ternary (include "linktrail.kafka" . | fromYaml) dict (.kafka | default false) -}}
+{{- $redis := ternary (include "linktrail.redis" $root | fromYaml) dict (.redis | default false) -}}
+{{- $secrets := merge dict ($kafka.secrets | default dict) ($redis.secrets | default dict) -}}
+{{- $scaled := $values.autoscaling.enabled -}}
+{{- $labels := include "linktrail.component.selectorLabels" . | fromYaml -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ include "linktrail.component.name" . }}
+  labels:
+    {{- include "linktrail.component.labels" . | nindent 4 }}
+spec:
+  {{- if not $scaled }}
+  replicas: {{ $values.replicas }}
+  {{- end }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxSurge: 1
+      maxUnavailable: 0
+  selector:
+    matchLabels:
+      {{- include "linktrail.component.selectorLabels" . | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "linktrail.component.labels" . | nindent 8 }}
+        {{- with $values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        # The overlay is left out: it is followed without a restart.
+        checksum/config: {{ include "linktrail.config" . | sha256sum }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      serviceAccountName: {{ include "linktrail.component.serviceAccountName" . }}
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: {{ include "linktrail.component.grace" . }}
+      {{- with include "linktrail.imagePullSecrets" $root }}
+      {{- . | nindent 6 }}
+      {{- end }}
+      {{- with $values.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      securityContext:
+        {{- toYaml $root.Values.podSecurityContext | nindent 8 }}
+      initContainers:
+        # Not a hook: it would run before the database exists, or wait for pods that wait for it.
+        - name: migrate
+          image: {{ include "linktrail.image" (dict "root" $root "key" "linktrail" "app" "linktrail") }}
+          imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+          args:
+            - migrate
+            - --config={{ $file }}
+            - --wait={{ $root.Values.migrate.wait }}
+            {{- if $kafka.topics }}
+            - --partitions={{ $root.Values.clickStream.partitions }}
+            - --replication={{ $root.Values.clickStream.replicationFactor }}
+            {{- else }}
+            - --no-topics
+            {{- end }}
+            {{- if .registersKey }}
+            - --admin-key-file=/etc/linktrail/api-key/{{ $root.Values.apiKey.existingSecretKey }}
+            {{- end }}
+          env:
+            {{- concat $postgres.env (include "linktrail.goEnv" $root.Values.migrate | fromYamlArray) $values.extraEnv | toYaml | nindent 12 }}
+          {{- with $values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          resources:
+            {{- toYaml $root.Values.migrate.resources | nindent 12 }}
+          securityContext:
+            {{- toYaml $root.Values.securityContext | nindent 12 }}
+          volumeMounts:
+            - name: config
+              mountPath: /etc/linktrail/config
+              readOnly: true
+            {{- if .registersKey }}
+            - name: api-key
+              mountPath: /etc/linktrail/api-key
+              readOnly: true
+            {{- end }}
+            {{- range $name, $secret := $secrets }}
+            - name: {{ $name }}
+              mountPath: /etc/linktrail/{{ $name }}
+              readOnly: true
+            {{- end }}
+            {{- with $values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+      containers:
+        - name: {{ .app }}
+          image: {{ include "linktrail.image" . }}
+          imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+          args:
+            - -f
+            - {{ $file }}
+          env:
+            - name: POD_NAME
+              valueFrom:
+                fieldRef:
+                  fieldPath: metadata.name
+            - name: OTEL_RESOURCE_ATTRIBUTES
+              value: service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.deployment.name={{ include "linktrail.component.name" . }},k8s.namespace.name={{ $root.Release.Namespace }}
+            {{- concat $postgres.env (include "linktrail.goEnv" $values | fromYamlArray) $values.extraEnv | toYaml | nindent 12 }}
+          {{- with $values.extraEnvFrom }}
+          envFrom:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          ports:
+            {{- toYaml (append (.ports | default list) (dict "name" "ops" "containerPort" 6060)) | nindent 12 }}
+          # Only /livez ends a pod: what a service waits for is not mended by a restart.
+          startupProbe:
+            httpGet:
+              path: /livez
+              port: ops
+            periodSeconds: 1
+            failureThreshold: 60
+          livenessProbe:
+            httpGet:
+              path: /livez
+              port: ops
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
+          readinessProbe:
+            httpGet:
+              path: /readyz
+              port: ops
+            periodSeconds: 5
+            # A check of readiness may take two seconds itself.
+            timeoutSeconds: 5
+          {{- if $values.preStopSeconds }}
+          lifecycle:
+            preStop:
+              sleep:
+                seconds: {{ $values.preStopSeconds }}
+          {{- end }}
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          securityContext:
+            {{- toYaml $root.Values.securityContext | nindent 12 }}
+          volumeMounts:
+            - name: config
+              mountPath: /etc/linktrail/config
+              readOnly: true
+            - name: telemetry
+              mountPath: /etc/linktrail/telemetry
+              readOnly: true
+            {{- range $name, $secret := $secrets }}
+            - name: {{ $name }}
+              mountPath: /etc/linktrail/{{ $name }}
+              readOnly: true
+            {{- end }}
+            {{- with $values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+      volumes:
+        - name: config
+          configMap:
+            name: {{ include "linktrail.component.name" . }}
+        - name: telemetry
+          projected:
+            sources:
+              - configMap:
+                  name: {{ include "linktrail.component.name" . }}-telemetry
+                  optional: true
+                  items: [{key: telemetry.yaml, path: telemetry.yaml}]
+              - secret:
+                  name: {{ include "linktrail.component.name" . }}-telemetry
+                  optional: true
+                  items: [{key: headers.yaml, path: headers.yaml}]
+        {{- if .registersKey }}
+        - name: api-key
+          secret:
+            secretName: {{ include "linktrail.apiKeySecret" $root }}
+        {{- end }}
+        {{- range $name, $secret := $secrets }}
+        - name: {{ $name }}
+          secret:
+            secretName: {{ $secret }}
+        {{- end }}
+        {{- with $values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with $values.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.topologySpreadConstraints }}
+      topologySpreadConstraints:
+        {{- range . }}
+        - {{- toYaml (merge (deepCopy .) (ternary dict (dict "labelSelector" (dict "matchLabels" $labels)) (hasKey . "labelSelector"))) | nindent 10 }}
+        {{- end }}
+      {{- end }}
+{{- end -}}
+
+{{/* linktrail.goEnv: of what has resources. */}}
+{{- define "linktrail.goEnv" -}}
+- name: GOMEMLIMIT
+  value: {{ include "linktrail.goMemLimit" .resources.limits.memory | quote }}
+{{- end -}}
+
+{{/*
+linktrail.component.grace: what a stop may take. Beside the drain, spans, connections and probes have five seconds each,
+url-api and analytics-rpc are ended by go-zero twenty seconds after the drain, and kq's readers may wait for a rebalance.
+*/}}
+{{- define "linktrail.component.grace" -}}
+{{- $values := index .root.Values .key -}}
+{{- $closing := 21 -}}
+{{- if and (eq .key "analyticsConsumer") (eq .root.Values.clickStream.driver "kq") -}}{{- $closing = 41 -}}{{- end -}}
+{{- $values.terminationGracePeriodSeconds | default (add ($values.preStopSeconds | default 0) $values.drainSeconds $closing) -}}
+{{- end -}}

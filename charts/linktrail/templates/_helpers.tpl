@@ -1,0 +1,209 @@
+{{/*
+A component is one of the three services: urlApi, analyticsRpc, analyticsConsumer. Its helpers take a dict of the root
+context, the component's key in the values, and its app; "linktrail.component.KEY" makes that dict's text.
+*/}}
+
+{{- define "linktrail.fullname" -}}
+{{- .Values.fullnameOverride | default .Chart.Name -}}
+{{- end -}}
+
+{{- define "linktrail.sharedLabels" -}}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: linktrail
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* linktrail.labels: of objects that belong to no single service. */}}
+{{- define "linktrail.labels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{ include "linktrail.sharedLabels" . }}
+{{- end -}}
+
+{{- define "linktrail.component.name" -}}
+{{- (index .root.Values .key).fullnameOverride | default .app -}}
+{{- end -}}
+
+{{- define "linktrail.component.selectorLabels" -}}
+app.kubernetes.io/name: {{ .app }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end -}}
+
+{{- define "linktrail.component.labels" -}}
+{{ include "linktrail.component.selectorLabels" . }}
+app.kubernetes.io/component: {{ .app }}
+{{ include "linktrail.sharedLabels" .root }}
+{{- end -}}
+
+{{- define "linktrail.component.serviceAccountName" -}}
+{{- $account := (index .root.Values .key).serviceAccount -}}
+{{- $account.name | default (ternary (include "linktrail.component.name" .) "default" $account.create) -}}
+{{- end -}}
+
+{{- define "linktrail.component.serviceAccount" -}}
+{{- $account := (index .root.Values .key).serviceAccount -}}
+{{- if $account.create -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "linktrail.component.serviceAccountName" . }}
+  labels:
+    {{- include "linktrail.component.labels" . | nindent 4 }}
+  {{- with $account.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end -}}
+{{- end -}}
+
+{{- define "linktrail.component.pdb" -}}
+{{- $values := index .root.Values .key -}}
+{{- if $values.pdb.enabled -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "linktrail.component.name" . }}
+  labels:
+    {{- include "linktrail.component.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: {{ $values.pdb.maxUnavailable }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "linktrail.component.selectorLabels" . | nindent 6 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "linktrail.component.hpa" -}}
+{{- $values := index .root.Values .key -}}
+{{- if $values.autoscaling.enabled -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ include "linktrail.component.name" . }}
+  labels:
+    {{- include "linktrail.component.labels" . | nindent 4 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ include "linktrail.component.name" . }}
+  minReplicas: {{ $values.autoscaling.minReplicas }}
+  maxReplicas: {{ $values.autoscaling.maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target:
+          type: Utilization
+          averageUtilization: {{ $values.autoscaling.targetCPUUtilizationPercentage }}
+  {{- with $values.autoscaling.behavior }}
+  behavior:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* linktrail.component.configMap: .config is the text of the service's YAML. */}}
+{{- define "linktrail.component.configMap" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "linktrail.component.name" . }}
+  labels:
+    {{- include "linktrail.component.labels" . | nindent 4 }}
+data:
+  {{ .app }}.yaml: |
+    {{- .config | nindent 4 }}
+{{- end -}}
+
+{{/* linktrail.component.overlay: what wins over the Telemetry block and is followed live. */}}
+{{- define "linktrail.component.overlay" -}}
+{{- with .root.Values.telemetry.overlay.telemetry -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "linktrail.component.name" $ }}-telemetry
+  labels:
+    {{- include "linktrail.component.labels" $ | nindent 4 }}
+data:
+  telemetry.yaml: |
+    {{- toYaml (dict "Telemetry" .) | nindent 4 }}
+{{- end }}
+{{- with .root.Values.telemetry.overlay.headers }}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ include "linktrail.component.name" $ }}-telemetry
+  labels:
+    {{- include "linktrail.component.labels" $ | nindent 4 }}
+stringData:
+  headers.yaml: |
+    {{- toYaml (dict "Telemetry" (dict "OtlpHeaders" .)) | nindent 4 }}
+{{- end -}}
+{{- end -}}
+
+{{/* linktrail.image: of .app; .key is its name in images. */}}
+{{- define "linktrail.image" -}}
+{{- $images := .root.Values.images -}}
+{{- with index $images .key -}}
+{{- . -}}
+{{- else -}}
+{{- join "/" (compact (list (.root.Values.global.imageRegistry | default $images.registry) $images.repository .app)) -}}
+:{{ $images.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "linktrail.testImage" -}}
+{{- $image := .Values.tests.image -}}
+{{- join "/" (compact (list (.Values.global.imageRegistry | default $image.registry) $image.repository)) -}}
+{{- if $image.digest -}}@{{ $image.digest }}{{- else -}}:{{ $image.tag }}{{- end -}}
+{{- end -}}
+
+{{- define "linktrail.imagePullSecrets" -}}
+{{- with concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets | uniq -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* linktrail.goMemLimit: nine tenths of a quantity such as 512Mi, in bytes. */}}
+{{- define "linktrail.goMemLimit" -}}
+{{- $number := regexFind "^[0-9]+" . -}}
+{{- $unit := get (dict "Mi" 1048576 "Gi" 1073741824) (trimPrefix $number .) -}}
+{{- div (mul (int64 $number) $unit 9) 10 -}}
+{{- end -}}
+
+{{- define "linktrail.apiKeySecret" -}}
+{{- .Values.apiKey.existingSecret | default (printf "%s-api-key" (include "linktrail.fullname" .)) -}}
+{{- end -}}
+
+{{- define "linktrail.publicURL" -}}
+{{- $door := .Values.ingress.door -}}
+{{- if .Values.publicURL -}}
+{{- .Values.publicURL -}}
+{{- else if and $door.enabled $door.hosts -}}
+{{- ternary "https" "http" (not (empty $door.tls)) }}://{{ first $door.hosts }}
+{{- else if and .Values.httpRoute.door.enabled .Values.httpRoute.door.hostnames -}}
+https://{{ first .Values.httpRoute.door.hostnames }}
+{{- else -}}
+http://localhost:8080
+{{- end -}}
+{{- end -}}
+
+{{- define "linktrail.ownHosts" -}}
+{{- $hosts := .Values.ownHosts -}}
+{{- range list .Values.ingress.door .Values.ingress.api -}}
+{{- if .enabled -}}{{- $hosts = concat $hosts .hosts -}}{{- end -}}
+{{- end -}}
+{{- range list .Values.httpRoute.door .Values.httpRoute.api -}}
+{{- if .enabled -}}{{- $hosts = concat $hosts .hostnames -}}{{- end -}}
+{{- end -}}
+{{- $hosts | uniq | toYaml -}}
+{{- end -}}

@@ -1,0 +1,85 @@
+{{/* linktrail.validate: what values.schema.json cannot say, and what it would, for those who skip it. */}}
+{{- define "linktrail.validate" -}}
+{{- $v := .Values -}}
+{{- $mode := include "linktrail.kafkaMode" . -}}
+{{- if not (or $v.postgres.enabled $v.externalPostgres.existingSecret) -}}
+{{- fail "externalPostgres.existingSecret is empty: with postgres.enabled=false, name a Secret with the address of your Postgres" -}}
+{{- end -}}
+{{- if eq $mode "external" -}}
+{{- if not $v.externalKafka.brokers -}}
+{{- fail "externalKafka.brokers is empty: without kafka.mode single or strimzi, list host:port of your brokers" -}}
+{{- end -}}
+{{- if ne (empty $v.externalKafka.sasl.username) (empty $v.externalKafka.sasl.existingSecret) -}}
+{{- fail "externalKafka.sasl: username and existingSecret go together; one of them is empty" -}}
+{{- end -}}
+{{- end -}}
+{{- range concat $v.externalKafka.brokers $v.externalRedis.addrs -}}
+{{- if not (regexMatch "^[^:/ ]+:[0-9]+$" .) -}}
+{{- fail (printf "externalKafka.brokers and externalRedis.addrs: %q is not host:port" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $v.clickStream.driver "kq" -}}
+{{- if and (eq $mode "external") (or $v.externalKafka.tls.enabled $v.externalKafka.sasl.username) -}}
+{{- fail "clickStream.driver: kq has neither TLS nor SASL, which externalKafka asks for; name a plain listener, or take kgo" -}}
+{{- end -}}
+{{- if and (eq $mode "strimzi") (not $v.kafka.strimzi.plainListener.enabled) -}}
+{{- fail "clickStream.driver: kq has neither TLS nor SASL, and kafka.mode=strimzi offers no plain listener; set kafka.strimzi.plainListener.enabled=true, or take kgo" -}}
+{{- end -}}
+{{- end -}}
+{{- $partitions := int $v.clickStream.partitions -}}
+{{- if eq $mode "strimzi" -}}
+{{- with $v.kafka.strimzi -}}
+{{- $partitions = int .topic.partitions -}}
+{{- if ne .topic.name $v.clickStream.topic -}}
+{{- fail (printf "clickStream.topic: %s is not the topic that Strimzi makes, kafka.strimzi.topic.name, %s; give both the same" $v.clickStream.topic .topic.name) -}}
+{{- end -}}
+{{- if ne .users.consumerGroup $v.clickStream.group -}}
+{{- fail (printf "clickStream.group: %s is not the group that the consumer's user may be in, kafka.strimzi.users.consumerGroup, %s; give both the same" $v.clickStream.group .users.consumerGroup) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.telemetry.controller.enabled (or $v.telemetry.overlay.telemetry $v.telemetry.overlay.headers) -}}
+{{- fail "telemetry.overlay: the telemetry controller writes it; leave it empty, or set telemetry.controller.enabled=false" -}}
+{{- end -}}
+{{- with $v.analyticsConsumer.autoscaling -}}
+{{- if and .enabled (gt (int .maxReplicas) $partitions) -}}
+{{- fail (printf "analyticsConsumer.autoscaling.maxReplicas: %d is more than the topic has partitions, %d (clickStream.partitions, or kafka.strimzi.topic.partitions); further pods would have nothing to read" (int .maxReplicas) $partitions) -}}
+{{- end -}}
+{{- if and .enabled (eq .type "cpu") (lt (int .minReplicas) 1) -}}
+{{- fail "analyticsConsumer.autoscaling.minReplicas: 0 needs type keda; a HorizontalPodAutoscaler keeps 1 at least" -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "urlApi" "analyticsRpc" "analyticsConsumer" -}}
+{{- with (index $v $key).autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- fail (printf "%s.autoscaling: minReplicas, %d, is more than maxReplicas, %d" $key (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $kind := list "ingress" "httpRoute" -}}
+{{- range $name := list "door" "api" -}}
+{{- with index $v $kind $name -}}
+{{- $hosts := .hosts | default .hostnames -}}
+{{- if and .enabled (not $hosts) -}}
+{{- fail (printf "%s.%s.%s is empty: name the hosts that it is for" $kind $name (ternary "hosts" "hostnames" (eq $kind "ingress"))) -}}
+{{- end -}}
+{{- if and .enabled (eq $kind "httpRoute") (not .parentRefs) -}}
+{{- fail (printf "httpRoute.%s.parentRefs is empty: name the Gateway" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $apiHosts := list -}}
+{{- range list $v.ingress.api $v.httpRoute.api -}}
+{{- if and .enabled (eq .path "/") -}}{{- $apiHosts = concat $apiHosts (.hosts | default .hostnames) -}}{{- end -}}
+{{- end -}}
+{{- range list $v.ingress.door $v.httpRoute.door -}}
+{{- if .enabled -}}
+{{- range .hosts | default .hostnames -}}
+{{- if has . $apiHosts -}}
+{{- fail (printf "the host %s is both the door's and the API's: give the API a host of its own, or the path /api" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,228 @@
+//go:build kind
+
+package kind
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linktrail/linktrail/hack/e2e/doors"
+	"github.com/linktrail/linktrail/internal/tracequery"
+	"github.com/linktrail/linktrail/internal/tracequery/tracetest"
+)
+
+const (
+	// firstClick is how long it may take from `helm install` to the first traced click.
+	firstClick = 3 * time.Minute
+	// newReplica is how long it may take until a new analytics-rpc has calls.
+	newReplica = time.Minute
+	// underLoad is how many clicks are answered before something happens to the pods, and again after it.
+	underLoad = 200
+
+	topic = "click-events"
+)
+
+// TestLinktrail is the life of one release, from `helm install` to `helm uninstall`.
+func TestLinktrail(t *testing.T) {
+	r := newRelease(t)
+	begin := time.Now()
+	r.install(t)
+	r.shell(t, r.told(t, "rollout status"))
+	click(t, r, "kgo")
+	took := time.Since(begin).Round(time.Second)
+	t.Logf("%v from helm install to the first traced click", took)
+	if took > firstClick {
+		t.Errorf("it may take %v", firstClick)
+	}
+
+	t.Run("OK every pod is ready and never restarted", func(t *testing.T) {
+		r.settle(t)
+		for _, pod := range r.pods(t, "") {
+			for _, container := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
+				if container.RestartCount > 0 {
+					t.Errorf("%s of %s was restarted %d times", container.Name, pod.Metadata.Name, container.RestartCount)
+				}
+			}
+		}
+	})
+	t.Run("OK the namespace enforces restricted", func(t *testing.T) {
+		_, err := r.tryKubectl("run", "root", "--image", "busybox", "--dry-run=server")
+		if err == nil || !strings.Contains(err.Error(), `violates PodSecurity "restricted`) {
+			t.Errorf("a pod that may be root is admitted: %v", err)
+		}
+	})
+	t.Run("OK helm test", func(t *testing.T) {
+		t.Log(r.shell(t, "helm test linktrail --logs --timeout 5m"))
+	})
+	t.Run("OK linktrail doctor by NOTES' command", func(t *testing.T) {
+		if out := r.shell(t, r.told(t, "helm test linktrail")); !strings.Contains(out, "POD LOGS") {
+			t.Errorf("it shows no logs:\n%s", out)
+		} else {
+			t.Log(out)
+		}
+	})
+	t.Run("OK ServiceAccounts have no rights", func(t *testing.T) { serviceAccounts(t, r) })
+	t.Run("OK a new analytics-rpc takes calls", func(t *testing.T) { scaleUp(t, r) })
+
+	// Two url-api, behind an address that outlives their pods: a port of the node.
+	r.upgrade(t, "urlApi.replicas=2", "urlApi.service.type=NodePort")
+	t.Run("OK pods are deleted under load", func(t *testing.T) {
+		load := startLoad(t, r)
+		for _, pod := range r.pods(t, "") {
+			t.Logf("%d clicks are answered; deleting %s", load.answered(), pod.Metadata.Name)
+			r.kubectl(t, "delete", "pod", pod.Metadata.Name, "--timeout", "5m")
+			r.settle(t)
+		}
+		load.stop(t)
+	})
+	t.Run("OK helm upgrade under load", func(t *testing.T) {
+		before := make(map[string]bool)
+		for _, pod := range r.pods(t, "") {
+			before[pod.Metadata.Name] = true
+		}
+		load := startLoad(t, r)
+		r.upgrade(t, "logLevel=error")
+		for _, app := range []string{"url-api", "analytics-rpc", "analytics-consumer"} {
+			for _, pod := range r.pods(t, app) {
+				if before[pod.Metadata.Name] {
+					t.Errorf("the upgrade left pod %s as it was", pod.Metadata.Name)
+				}
+			}
+		}
+		load.stop(t)
+	})
+	t.Run("OK by kq", func(t *testing.T) {
+		r.upgrade(t, "clickStream.driver=kq")
+		click(t, r, "kq")
+	})
+	t.Run("OK helm uninstall leaves volumes alone", func(t *testing.T) { uninstall(t, r) })
+}
+
+// click makes a link, clicks on it, and wants one trace and one click counted, as a user sees it by NOTES' port-forwards.
+func click(t *testing.T, r *release, driver string) {
+	t.Helper()
+	// Sub-test, so that the forwards end with it: pods will go.
+	t.Run("OK a click is one trace", func(t *testing.T) {
+		d, jaeger := r.doors(t), r.jaeger(t)
+		target := "https://example.com/kind?click=is#one-trace"
+		link := d.MustLink(t, target)
+		if want := "http://localhost:8080/" + link.Code; link.ShortURL != want {
+			t.Errorf("the short address is %s, want %s", link.ShortURL, want)
+		}
+		var id string
+		doors.Eventually(t, "it redirects", func() (err error) {
+			id, err = d.Click(link.Code, target)
+			return err
+		})
+		trace := doors.WaitForClick(t, tracequery.Jaeger(jaeger), id, doors.ClickTrace(link.Code, topic, driver))
+		t.Logf("the trace of the click:\n%s", tracetest.Tree(trace))
+		d.WantClicks(t, link.Code, 1)
+	})
+	if t.Failed() {
+		t.FailNow() // what follows would only say so again
+	}
+}
+
+// serviceAccounts compares the accounts of the namespace, which pods they are for, and what each may do, with what is
+// expected: as much as an account that nobody has given anything.
+func serviceAccounts(t *testing.T, r *release) {
+	rights := func(account string) string {
+		return r.kubectl(t, "auth", "can-i", "--list", "--as", "system:serviceaccount:"+r.namespace+":"+account)
+	}
+	want := map[string]string{
+		"analytics-consumer": "analytics-consumer", "analytics-rpc": "analytics-rpc", "url-api": "url-api",
+		"jaeger": "jaeger", "kafka": "kafka", "postgres": "postgres", "redis": "redis",
+	}
+	got := make(map[string]string)
+	for _, pod := range r.pods(t, "") {
+		got[pod.Metadata.app()] = pod.Spec.ServiceAccountName
+		if mount := pod.Spec.AutomountServiceAccountToken; mount == nil || *mount {
+			t.Errorf("pod %s asks for a token", pod.Metadata.Name)
+		}
+		for _, volume := range pod.Spec.Volumes {
+			for _, source := range volume.Projected.Sources {
+				if source.ServiceAccountToken != nil {
+					t.Errorf("pod %s has a token", pod.Metadata.Name)
+				}
+			}
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the pods' accounts are %v, want %v", got, want)
+	}
+
+	names := strings.Fields(r.kubectl(t, "get", "serviceaccounts", "-o", "jsonpath={.items[*].metadata.name}"))
+	accounts := append(slices.Sorted(maps.Values(want)), "default")
+	slices.Sort(names)
+	slices.Sort(accounts)
+	if !slices.Equal(names, accounts) {
+		t.Errorf("the accounts are %v, want %v", names, accounts)
+	}
+	nothing := rights("nobody-has-given-it-anything")
+	t.Logf("what each of %v may do:\n%s", names, nothing)
+	for _, name := range names {
+		if may := rights(name); may != nothing {
+			t.Errorf("account %s may\n%s", name, may)
+		}
+	}
+}
+
+var statisticsCalls = regexp.MustCompile(`(?m)^rpc_server_requests_code_total\{.*ClickStats.*\} [1-9]`)
+
+// scaleUp adds an analytics-rpc, which must get some of the calls that url-api makes.
+func scaleUp(t *testing.T, r *release) {
+	before := r.pods(t, "analytics-rpc")
+	r.upgrade(t, "analyticsRpc.replicas=2")
+	begin := time.Now()
+	added := slices.DeleteFunc(r.pods(t, "analytics-rpc"), func(p pod) bool {
+		return slices.ContainsFunc(before, func(q pod) bool { return p.Metadata.Name == q.Metadata.Name })
+	})
+	if len(before) != 1 || len(added) != 1 {
+		t.Fatalf("%d pods, then %d more; want one, and one more", len(before), len(added))
+	}
+	d := r.doors(t)
+	link := d.MustLink(t, "https://example.com/scale")
+	line := fmt.Sprintf("kubectl --namespace %s port-forward pod/%s 6060", r.namespace, added[0].Metadata.Name)
+	ops := r.forward(t, line)["6060"]
+	doors.Within(t, newReplica-time.Since(begin), "the new analytics-rpc has calls", func() error {
+		if _, err := d.Clicks(link.Code); err != nil {
+			return err
+		}
+		metrics, err := get(ops + "/metrics")
+		if err == nil && !statisticsCalls.MatchString(metrics) {
+			err = fmt.Errorf("none yet")
+		}
+		return err
+	})
+	t.Logf("%v after it was ready, it has calls", time.Since(begin).Round(time.Second))
+}
+
+// uninstall wants nothing left but volumes, and what the cluster itself puts into every namespace.
+func uninstall(t *testing.T, r *release) {
+	r.shell(t, "helm uninstall linktrail --wait --timeout 5m")
+	want := []string{
+		"configmap/kube-root-ca.crt", "serviceaccount/default",
+		"persistentvolumeclaim/data-kafka-0", "persistentvolumeclaim/data-postgres-0",
+	}
+	slices.Sort(want)
+	doors.Eventually(t, "all of it is gone", func() error {
+		kinds := slices.DeleteFunc(
+			strings.Fields(run(t, nil, "kubectl", "api-resources", "--namespaced", "--verbs=list,delete", "-o", "name")),
+			func(kind string) bool { return strings.HasPrefix(kind, "events") })
+		out, err := r.tryKubectl("get", strings.Join(kinds, ","), "-o", "name")
+		if err != nil {
+			return err
+		}
+		left := strings.Fields(out)
+		slices.Sort(left)
+		if !slices.Equal(left, want) {
+			return fmt.Errorf("left are %v, want %v", left, want)
+		}
+		return nil
+	})
+}
