@@ -54,8 +54,7 @@ spec:
           }
           # kube-proxy may need a moment for a new Service.
           for try in $(seq 30); do
-            nc -z -w 2 "$HOST" 8080 && nc -z -w 2 "$HOST" 8081 && break
-            sleep 1
+            [ -n "$(ask GET 8080 /)" ] && [ -n "$(ask GET 8081 /)" ] && break
           done
           {{- .script | nindent 10 }}
       env:
