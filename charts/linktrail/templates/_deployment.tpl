@@ -1,6 +1,6 @@
 {{/*
 linktrail.component.deployment: beside root, key and app it takes "ports", and "kafka", "redis" and "registersKey" where
-the component uses them.
+the component uses them, and "recreate" where old pods must be gone before new ones come.
 */}}
 {{- define "linktrail.component.deployment" -}}
 {{- $root := .root -}}
@@ -23,10 +23,14 @@ spec:
   replicas: {{ $values.replicas }}
   {{- end }}
   strategy:
+    {{- if .recreate }}
+    type: Recreate
+    {{- else }}
     type: RollingUpdate
     rollingUpdate:
       maxSurge: 1
       maxUnavailable: 0
+    {{- end }}
   selector:
     matchLabels:
       {{- include "linktrail.component.selectorLabels" . | nindent 6 }}
