@@ -4,6 +4,7 @@ package doors
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -85,12 +86,12 @@ func (d Doors) MustLink(t *testing.T, target string) Link {
 
 // Click visits a code as a browser does; it must be redirected to target. It returns the trace's id.
 func (d Doors) Click(code, target string) (string, error) {
-	return d.ClickWith(client, code, target)
+	return d.ClickWith(context.Background(), client, code, target)
 }
 
 // ClickWith is Click with a client of the caller's.
-func (d Doors) ClickWith(client *http.Client, code, target string) (string, error) {
-	req, err := http.NewRequest(http.MethodGet, d.Door+"/"+code, nil)
+func (d Doors) ClickWith(ctx context.Context, client *http.Client, code, target string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.Door+"/"+code, nil)
 	if err != nil {
 		return "", err
 	}
@@ -127,15 +128,19 @@ func (d Doors) WantClicks(t *testing.T, code string, want int) {
 	})
 }
 
-// ClickTraces returns the trace ids of all clicks of a link that are stored, one a click.
-func (d Doors) ClickTraces(code string) ([]string, error) {
-	var ids []string
+// StoredClick is what the API says of a click.
+type StoredClick struct {
+	TraceID string `json:"trace_id"`
+	Time    string
+}
+
+// StoredClicks returns all clicks of a link, newest first.
+func (d Doors) StoredClicks(code string) ([]StoredClick, error) {
+	var clicks []StoredClick
 	for cursor := ""; ; {
 		var page struct {
-			Clicks []struct {
-				TraceID string `json:"trace_id"`
-			}
-			Next *string
+			Clicks []StoredClick
+			Next   *string
 		}
 		query := url.Values{"limit": {"100"}}
 		if cursor != "" {
@@ -144,11 +149,9 @@ func (d Doors) ClickTraces(code string) ([]string, error) {
 		if err := d.Call(http.MethodGet, "/links/"+code+"/clicks?"+query.Encode(), nil, &page); err != nil {
 			return nil, err
 		}
-		for _, click := range page.Clicks {
-			ids = append(ids, click.TraceID)
-		}
+		clicks = append(clicks, page.Clicks...)
 		if page.Next == nil {
-			return ids, nil
+			return clicks, nil
 		}
 		cursor = *page.Next
 	}
