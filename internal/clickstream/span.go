@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/linktrail/linktrail/internal/click"
+	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
 const tracerName = "github.com/linktrail/linktrail/internal/clickstream"
@@ -24,9 +25,12 @@ type Sends struct {
 	tracer trace.Tracer
 	name   string
 	kind   []trace.SpanStartOption
-	attrs  []attribute.KeyValue // those that all have
-	rooms  sync.Pool            // of *[]attribute.KeyValue, which begin with attrs
+	common *otlp.Attributes // those that all have
+	rooms  sync.Pool        // of *[maxOwn]attribute.KeyValue
 }
+
+// maxOwn is the most attributes that a click has beside the common ones.
+const maxOwn = 3
 
 // NewSends returns the Sends of a publisher. A nil provider is OpenTelemetry's global one. server.address is set when
 // there is but one broker to name.
@@ -49,17 +53,13 @@ func NewSends(provider trace.TracerProvider, c Config, clientID string) *Sends {
 			}
 		}
 	}
-	s := &Sends{
+	return &Sends{
 		tracer: provider.Tracer(tracerName, trace.WithSchemaURL(semconv.SchemaURL)),
 		name:   "send " + c.Topic,
 		kind:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer)},
-		attrs:  attrs,
+		common: otlp.NewAttributes(attrs...),
+		rooms:  sync.Pool{New: func() any { return new([maxOwn]attribute.KeyValue) }},
 	}
-	s.rooms.New = func() any {
-		room := append(make([]attribute.KeyValue, 0, len(s.attrs)+3), s.attrs...)
-		return &room
-	}
-	return s
 }
 
 // Send is the span of one click on its way. It must be ended, by Sent or by Dropped.
@@ -97,10 +97,11 @@ func (s Send) Dropped(errorType, description string) {
 	s.span.End()
 }
 
-// describe sets all attributes at once: a span makes room for those that it is given, and each further time it moves them.
 func (s Send) describe(partition int32, offset int64) {
-	room := s.sends.rooms.Get().(*[]attribute.KeyValue)
-	attrs := append(*room, semconv.MessagingMessageID(s.id.String()))
+	s.sends.common.SetOn(s.span)
+	room := s.sends.rooms.Get().(*[maxOwn]attribute.KeyValue)
+	attrs := room[:0]
+	attrs = append(attrs, semconv.MessagingMessageID(s.id.String()))
 	if partition >= 0 {
 		attrs = append(attrs, semconv.MessagingDestinationPartitionID(strconv.Itoa(int(partition))))
 		if offset >= 0 {

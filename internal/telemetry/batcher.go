@@ -7,6 +7,8 @@ import (
 
 	"go.opentelemetry.io/otel"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
 const (
@@ -24,6 +26,7 @@ const (
 // the span. It has no bound: whoever adds spans keeps it.
 type batcher struct {
 	export sdktrace.SpanExporter
+	read   bool // it wants spans that have been read
 	size   int
 	delay  time.Duration
 
@@ -38,50 +41,54 @@ type batcher struct {
 	err     error         // of the exporter's shutdown, once stopped is closed
 }
 
-// queue is spans that wait. Recordings are copied: they and their attributes lie one
-// after the other, so that the core which exports them need not fetch each from
-// where another core has made it.
+// queue is spans that wait. Those that are bytes are copied: they lie one after the
+// other, so that the core which exports them need not fetch each from where another
+// core has made it.
 type queue struct {
-	spans      []sdktrace.ReadOnlySpan // of others
-	recordings []recording
-	attributes []byte
+	spans   []sdktrace.ReadOnlySpan // of the SDK
+	written []otlp.Span
+	bytes   []byte // of written
 }
 
-func (q *queue) len() int { return len(q.spans) + len(q.recordings) }
+func (q *queue) len() int { return len(q.spans) + len(q.written) }
 
 func (q *queue) add(span sdktrace.ReadOnlySpan) {
-	r, ok := span.(*recording)
+	written, ok := span.(*otlp.Span)
 	if !ok {
 		q.spans = append(q.spans, span)
 		return
 	}
-	q.recordings = append(q.recordings, *r)
-	last := &q.recordings[len(q.recordings)-1]
-	last.attributes, q.attributes = r.attributes.CopyTo(q.attributes)
+	var kept otlp.Span
+	kept, q.bytes = written.CopyTo(q.bytes)
+	q.written = append(q.written, kept)
 }
 
-// all returns all spans, good until clear.
-func (q *queue) all() []sdktrace.ReadOnlySpan {
-	for i := range q.recordings {
-		q.spans = append(q.spans, &q.recordings[i])
+// all returns all spans, good until clear: those that are bytes as they are, or read.
+func (q *queue) all(read bool) []sdktrace.ReadOnlySpan {
+	for i := range q.written {
+		if span := &q.written[i]; read {
+			q.spans = append(q.spans, span.Read())
+		} else {
+			q.spans = append(q.spans, span)
+		}
 	}
 	return q.spans
 }
 
 // clear empties the queue; what was in it can be collected.
 func (q *queue) clear() {
-	if cap(q.recordings) > keptBatches*batchSize { // after a collector was away
+	if cap(q.written) > keptBatches*batchSize { // after a collector was away
 		*q = queue{}
 		return
 	}
 	clear(q.spans)
-	clear(q.recordings)
-	*q = queue{q.spans[:0], q.recordings[:0], q.attributes[:0]}
+	clear(q.written)
+	*q = queue{q.spans[:0], q.written[:0], q.bytes[:0]}
 }
 
-func newBatcher(export sdktrace.SpanExporter, size int, delay time.Duration) *batcher {
+func newBatcher(export sdktrace.SpanExporter, read bool, size int, delay time.Duration) *batcher {
 	b := &batcher{
-		export: export, size: size, delay: delay,
+		export: export, read: read, size: size, delay: delay,
 		full: make(chan struct{}, 1), flushes: make(chan chan error), stop: make(chan context.Context, 1), stopped: make(chan struct{}),
 	}
 	go b.run()
@@ -134,7 +141,7 @@ func (b *batcher) drain() (first error) {
 	b.mu.Lock()
 	b.waiting, b.spare = b.spare, b.waiting
 	b.mu.Unlock()
-	for rest := b.spare.all(); len(rest) > 0; {
+	for rest := b.spare.all(b.read); len(rest) > 0; {
 		n := min(len(rest), b.size)
 		ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 		if err := b.export.ExportSpans(ctx, rest[:n]); err != nil && first == nil {

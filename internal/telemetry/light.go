@@ -11,7 +11,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
-	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
@@ -22,16 +21,12 @@ import (
 
 // Light makes spans as TracerProvider does, with the same sampler, resource and
 // exporter, for a fraction of the time and the memory. It is for spans that are
-// made for every click: their attributes are kept as the bytes that leave over OTLP,
-// and those that wait for export lie side by side in memory that is used again.
+// made for every click: they are kept as the bytes that leave over OTLP, and those
+// that wait for export lie side by side in memory that is used again.
 func (p *Provider) Light() trace.TracerProvider { return &light{provider: p} }
 
-// lightRoom is how many bytes of attributes a span has room for from the start;
-// lightLimit is the most attributes, events and links of one, which is the SDK's.
-const (
-	lightRoom  = 512
-	lightLimit = 128
-)
+// lightRoom is for how many bytes a span has room from the start.
+const lightRoom = 1024
 
 // light is a TracerProvider.
 type light struct {
@@ -42,15 +37,18 @@ type light struct {
 // Tracer returns a tracer of the instrumentation scope.
 func (l *light) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
 	c := trace.NewTracerConfig(opts...)
-	return &lightTracer{light: l, scope: instrumentation.Scope{
-		Name: name, Version: c.InstrumentationVersion(), SchemaURL: c.SchemaURL(), Attributes: c.InstrumentationAttributes(),
+	return &lightTracer{light: l, origin: otlp.Origin{
+		Scope: instrumentation.Scope{
+			Name: name, Version: c.InstrumentationVersion(), SchemaURL: c.SchemaURL(), Attributes: c.InstrumentationAttributes(),
+		},
+		Resource: l.provider.resource,
 	}}
 }
 
 type lightTracer struct {
 	embedded.Tracer
-	light *light
-	scope instrumentation.Scope
+	light  *light
+	origin otlp.Origin
 }
 
 // Start starts a span below the one in ctx.
@@ -82,9 +80,10 @@ func (t *lightTracer) Start(ctx context.Context, name string, opts ...trace.Span
 	if start.IsZero() {
 		start = time.Now()
 	}
-	s := &lightSpan{
-		tracer: t, context: trace.NewSpanContext(id), parent: parent, kind: trace.ValidateSpanKind(c.SpanKind()), start: start, name: name,
-	}
+	s := &lightSpan{tracer: t, head: otlp.Head{
+		Name: name, Context: trace.NewSpanContext(id), Parent: parent.SpanID(), ParentRemote: parent.IsRemote(),
+		Kind: trace.ValidateSpanKind(c.SpanKind()), Start: start,
+	}}
 	s.SetAttributes(result.Attributes...)
 	s.SetAttributes(c.Attributes()...)
 	for _, link := range c.Links() {
@@ -94,62 +93,36 @@ func (t *lightTracer) Start(ctx context.Context, name string, opts ...trace.Span
 }
 
 // lightSpan is a span that is recorded. It is small, since many wait long for their
-// end: what else is said of it goes into a notebook, from the first word to the end.
+// end: what is said of it goes into a notebook, from the first word to the end.
 type lightSpan struct {
 	embedded.Span
 
-	tracer  *lightTracer
-	context trace.SpanContext
-	parent  trace.SpanContext
-	kind    trace.SpanKind
-	start   time.Time
+	tracer *lightTracer
 
 	mu    sync.Mutex
+	head  otlp.Head // its name alone may change
 	ended bool
-	name  string
 	notes *notebook // nil when nothing has been said, and once the span has ended
 }
 
-// notebook is a recording with room for attributes. It is used again for another
-// span as soon as the recording is queued, on the same core as a rule.
+// notebook is a record with room. It is used again for another span as soon as the
+// one that has ended is queued, on the same core as a rule.
 type notebook struct {
-	recording
-	set  otlp.Setter
+	otlp.Record
 	room [lightRoom]byte
 }
 
-// recording is a span that has ended. Whoever queues it keeps a copy.
-type recording struct {
-	sdktrace.ReadOnlySpan // nil: all of its methods are here but the one that nobody else may have
-
-	tracer  *lightTracer
-	context trace.SpanContext
-	parent  trace.SpanContext
-	kind    trace.SpanKind
-	start   time.Time
-	end     time.Time
-	name    string
-
-	status     sdktrace.Status
-	attributes otlp.Attributes
-	events     []sdktrace.Event
-	links      []sdktrace.Link
-	// How many were more than lightLimit.
-	droppedAttributes, droppedEvents, droppedLinks int
-}
-
 var (
-	_ trace.Span            = (*lightSpan)(nil)
-	_ sdktrace.ReadOnlySpan = (*recording)(nil)
-	_ otlp.Carrier          = (*recording)(nil)
+	_ trace.Span   = (*lightSpan)(nil)
+	_ otlp.Written = (*lightSpan)(nil)
 )
 
-// change calls do with the notebook unless the span has ended.
-func (s *lightSpan) change(do func(*notebook)) {
+// change calls do with what has been said of the span, unless it has ended.
+func (s *lightSpan) change(do func(*otlp.Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		do(s.notebook())
+		do(&s.notebook().Record)
 	}
 }
 
@@ -160,8 +133,7 @@ func (s *lightSpan) notebook() *notebook {
 		if !ok {
 			notes = new(notebook)
 		}
-		notes.recording = recording{}
-		notes.set.Begin(notes.room[:])
+		notes.Begin(notes.room[:])
 		s.notes = notes
 	}
 	return s.notes
@@ -169,7 +141,7 @@ func (s *lightSpan) notebook() *notebook {
 
 // End ends the span and hands it to the exporter. Later changes are without effect.
 func (s *lightSpan) End(opts ...trace.SpanEndOption) {
-	end := s.start.Add(time.Since(s.start))
+	end := s.head.Start.Add(time.Since(s.head.Start))
 	if len(opts) > 0 {
 		if c := trace.NewSpanEndConfig(opts...); !c.Timestamp().IsZero() {
 			end = c.Timestamp()
@@ -181,13 +153,11 @@ func (s *lightSpan) End(opts ...trace.SpanEndOption) {
 		return
 	}
 	notes := s.notebook()
-	r := &notes.recording
-	r.tracer, r.context, r.parent, r.kind, r.start, r.end, r.name = s.tracer, s.context, s.parent, s.kind, s.start, end, s.name
-	r.attributes = notes.set.Attributes
+	span := notes.End(&s.tracer.origin, &s.head, end)
 	s.ended, s.notes = true, nil
 	s.mu.Unlock()
 	provider := s.tracer.light.provider
-	provider.processor.OnEnd(r)
+	provider.processor.queue(span)
 	provider.notebooks.Put(notes)
 }
 
@@ -196,44 +166,35 @@ func (s *lightSpan) SetAttributes(list ...attribute.KeyValue) {
 	if len(list) == 0 {
 		return
 	}
-	s.change(func(n *notebook) {
+	s.change(func(r *otlp.Record) {
 		for i := range list {
-			if !list[i].Valid() || !n.set.Set(&list[i], lightLimit) {
-				n.droppedAttributes++
-			}
+			r.SetAttribute(&list[i])
 		}
 	})
 }
 
+// SetWritten sets attributes which are written already.
+func (s *lightSpan) SetWritten(a *otlp.Attributes) {
+	s.change(func(r *otlp.Record) { r.SetWritten(a) })
+}
+
 // SetStatus sets the outcome: OK is final, and nothing goes back to unset.
 func (s *lightSpan) SetStatus(code codes.Code, description string) {
-	s.change(func(n *notebook) {
-		if n.status.Code > code {
-			return
-		}
-		n.status = sdktrace.Status{Code: code}
-		if code == codes.Error {
-			n.status.Description = description
-		}
-	})
+	s.change(func(r *otlp.Record) { r.SetStatus(code, description) })
 }
 
 // SetName renames the span.
 func (s *lightSpan) SetName(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.name = name // it is read no more once the span has ended
+	s.head.Name = name // it is read no more once the span has ended
 }
 
 // AddEvent adds an event.
 func (s *lightSpan) AddEvent(name string, opts ...trace.EventOption) {
 	c := trace.NewEventConfig(opts...)
-	s.change(func(n *notebook) {
-		if len(n.events) == lightLimit {
-			n.droppedEvents++
-			return
-		}
-		n.events = append(n.events, sdktrace.Event{Name: name, Attributes: c.Attributes(), Time: c.Timestamp()})
+	s.change(func(r *otlp.Record) {
+		r.AddEvent(sdktrace.Event{Name: name, Attributes: c.Attributes(), Time: c.Timestamp()})
 	})
 }
 
@@ -251,12 +212,8 @@ func (s *lightSpan) AddLink(link trace.Link) {
 	if sc := link.SpanContext; !sc.IsValid() && len(link.Attributes) == 0 && sc.TraceState().Len() == 0 {
 		return
 	}
-	s.change(func(n *notebook) {
-		if len(n.links) == lightLimit {
-			n.droppedLinks++
-			return
-		}
-		n.links = append(n.links, sdktrace.Link{SpanContext: link.SpanContext, Attributes: link.Attributes})
+	s.change(func(r *otlp.Record) {
+		r.AddLink(sdktrace.Link{SpanContext: link.SpanContext, Attributes: link.Attributes})
 	})
 }
 
@@ -271,27 +228,4 @@ func (s *lightSpan) IsRecording() bool {
 func (s *lightSpan) TracerProvider() trace.TracerProvider { return s.tracer.light }
 
 // SpanContext returns the span's ids, also when it has long ended.
-func (s *lightSpan) SpanContext() trace.SpanContext { return s.context }
-
-func (r *recording) Name() string                                { return r.name }
-func (r *recording) SpanContext() trace.SpanContext              { return r.context }
-func (r *recording) Parent() trace.SpanContext                   { return r.parent }
-func (r *recording) SpanKind() trace.SpanKind                    { return r.kind }
-func (r *recording) StartTime() time.Time                        { return r.start }
-func (r *recording) EndTime() time.Time                          { return r.end }
-func (r *recording) Attributes() []attribute.KeyValue            { return r.attributes.List() }
-func (r *recording) EncodedAttributes() *otlp.Attributes         { return &r.attributes }
-func (r *recording) Links() []sdktrace.Link                      { return r.links }
-func (r *recording) Events() []sdktrace.Event                    { return r.events }
-func (r *recording) Status() sdktrace.Status                     { return r.status }
-func (r *recording) Resource() *resource.Resource                { return r.tracer.light.provider.resource }
-func (r *recording) DroppedAttributes() int                      { return r.droppedAttributes }
-func (r *recording) DroppedLinks() int                           { return r.droppedLinks }
-func (r *recording) DroppedEvents() int                          { return r.droppedEvents }
-func (r *recording) ChildSpanCount() int                         { return 0 }
-func (r *recording) InstrumentationScope() instrumentation.Scope { return r.tracer.scope }
-
-// InstrumentationLibrary is InstrumentationScope's former name.
-func (r *recording) InstrumentationLibrary() instrumentation.Library { //nolint:staticcheck // the interface has it
-	return r.tracer.scope
-}
+func (s *lightSpan) SpanContext() trace.SpanContext { return s.head.Context }

@@ -15,6 +15,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
 // MustLight returns a provider and what it exports to.
@@ -175,7 +177,7 @@ func TestLight(t *testing.T) {
 	t.Run("OK too much", func(t *testing.T) {
 		p, memory := MustLight(t, 1)
 		_, span := p.Light().Tracer("scope").Start(t.Context(), "large")
-		for i := range lightLimit + 3 {
+		for i := range otlp.Limit + 3 {
 			span.SetAttributes(attribute.Int(string(rune('A'+i%26))+string(rune('A'+i/26)), i))
 			span.AddEvent("e")
 			span.AddLink(trace.Link{SpanContext: span.SpanContext()})
@@ -186,7 +188,7 @@ func TestLight(t *testing.T) {
 		}
 		s := memory.GetSpans()[0]
 		got := []int{len(s.Attributes), len(s.Events), len(s.Links), s.DroppedAttributes, s.DroppedEvents, s.DroppedLinks}
-		if diff := cmp.Diff([]int{lightLimit, lightLimit, lightLimit, 3, 3, 3}, got); diff != "" {
+		if diff := cmp.Diff([]int{otlp.Limit, otlp.Limit, otlp.Limit, 3, 3, 3}, got); diff != "" {
 			t.Error(diff)
 		}
 	})

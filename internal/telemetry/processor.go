@@ -9,6 +9,8 @@ import (
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
 // processor is the one SpanProcessor the provider ever has. It hands spans to the
@@ -30,9 +32,13 @@ func (p *processor) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 
 // OnEnd queues a sampled span for export.
 func (p *processor) OnEnd(span sdktrace.ReadOnlySpan) {
-	if !span.SpanContext().IsSampled() {
-		return
+	if span.SpanContext().IsSampled() {
+		p.queue(span)
 	}
+}
+
+// queue queues a span for export.
+func (p *processor) queue(span sdktrace.ReadOnlySpan) {
 	for {
 		pipe := p.current.Load()
 		if pipe == nil {
@@ -55,7 +61,7 @@ func (p *processor) OnEnd(span sdktrace.ReadOnlySpan) {
 func (p *processor) redeliver(span sdktrace.ReadOnlySpan) {
 	switch {
 	case p.current.Load() != nil:
-		p.OnEnd(span)
+		p.queue(span)
 	case p.stopped.Load():
 		p.counts.dropped[dropStopped].Add(1)
 	default: // nothing is exported any more
@@ -108,7 +114,8 @@ func newPipeline(inner sdktrace.SpanExporter, limit int, delay time.Duration, co
 	p := &pipeline{limit: int64(limit), counts: counts, idle: make(chan struct{})}
 	p.refs.Store(1)
 	p.export = newCountingExporter(inner, counts, leftover)
-	p.batches = newBatcher(p.export, min(limit, batchSize), cmp.Or(delay, BatchDelay))
+	_, takesBytes := inner.(*otlp.Exporter)
+	p.batches = newBatcher(p.export, !takesBytes, min(limit, batchSize), cmp.Or(delay, BatchDelay))
 	return p
 }
 

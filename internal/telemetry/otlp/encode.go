@@ -52,42 +52,59 @@ func appendScope(b []byte, scope instrumentation.Scope) []byte {
 	return end(b, at, 1)
 }
 
+// attributesField is the number of a Span's attributes.
+const attributesField = 9
+
 func appendSpan(b []byte, span sdktrace.ReadOnlySpan) []byte {
+	if s, ok := span.(*Span); ok {
+		return appendBytes(b, 2, s.fields)
+	}
 	b, at := begin(b, 2, 2)
 	self, parent := span.SpanContext(), span.Parent()
 	b = appendIDs(b, self)
-	if id := parent.SpanID(); id.IsValid() {
-		b = appendBytes(b, 4, id[:])
-	}
+	b = appendParent(b, parent.SpanID())
 	b = appendString(b, 5, span.Name())
 	b = appendVarint(b, 6, kind(span.SpanKind()))
 	b = appendTime(b, 7, span.StartTime())
 	b = appendTime(b, 8, span.EndTime())
-	b = appendAttributes(b, span)
+	b = appendKeyValues(b, attributesField, span.Attributes())
 	b = appendCount(b, 10, span.DroppedAttributes())
 	for _, e := range span.Events() {
-		var event int
-		b, event = begin(b, 11, 2)
-		b = appendTime(b, 1, e.Time)
-		b = appendString(b, 2, e.Name)
-		b = appendKeyValues(b, 3, e.Attributes)
-		b = appendCount(b, 4, e.DroppedAttributeCount)
-		b = end(b, event, 2)
+		b = appendEvent(b, e)
 	}
 	b = appendCount(b, 12, span.DroppedEvents())
 	for _, l := range span.Links() {
-		var link int
-		b, link = begin(b, 13, 1)
-		b = appendIDs(b, l.SpanContext)
-		b = appendKeyValues(b, 4, l.Attributes)
-		b = appendCount(b, 5, l.DroppedAttributeCount)
-		b = appendFlags(b, 6, l.SpanContext.TraceFlags(), l.SpanContext.IsRemote())
-		b = end(b, link, 1)
+		b = appendLink(b, l)
 	}
 	b = appendCount(b, 14, span.DroppedLinks())
 	b = appendStatus(b, span.Status())
 	b = appendFlags(b, 16, self.TraceFlags(), parent.IsRemote())
 	return end(b, at, 2)
+}
+
+func appendParent(b []byte, id trace.SpanID) []byte {
+	if !id.IsValid() {
+		return b
+	}
+	return appendBytes(b, 4, id[:])
+}
+
+func appendEvent(b []byte, e sdktrace.Event) []byte {
+	b, at := begin(b, 11, 2)
+	b = appendTime(b, 1, e.Time)
+	b = appendString(b, 2, e.Name)
+	b = appendKeyValues(b, 3, e.Attributes)
+	b = appendCount(b, 4, e.DroppedAttributeCount)
+	return end(b, at, 2)
+}
+
+func appendLink(b []byte, l sdktrace.Link) []byte {
+	b, at := begin(b, 13, 1)
+	b = appendIDs(b, l.SpanContext)
+	b = appendKeyValues(b, 4, l.Attributes)
+	b = appendCount(b, 5, l.DroppedAttributeCount)
+	b = appendFlags(b, 6, l.SpanContext.TraceFlags(), l.SpanContext.IsRemote())
+	return end(b, at, 1)
 }
 
 // appendIDs appends the fields that a span and a link begin with.

@@ -57,7 +57,7 @@ type Door struct {
 	aheads   sync.Pool    // of *ahead
 
 	attributes sync.Pool // of *[maxAttributes]attribute.KeyValue
-	lastHost   atomic.Pointer[host]
+	lastKind   atomic.Pointer[kind]
 
 	mu       sync.Mutex
 	ln       net.Listener

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/click"
+	"github.com/linktrail/linktrail/internal/telemetry/otlp"
 )
 
 // maxPath and maxHost are the most bytes of a caller's path and host that a span is given.
@@ -84,34 +85,19 @@ func appendTraceparent(dst []byte, sc trace.SpanContext) []byte {
 	return hex.AppendEncode(dst, flags[:])
 }
 
-// maxAttributes is the most attributes that describe sets.
-const maxAttributes = 12
+// maxAttributes is the most attributes that describe sets beside those of the request's kind.
+const maxAttributes = 5
 
-// describe sets the attributes of a request and its answer on a span that is recorded, all at once: a span makes room for
-// those that it is given, and each further time it moves them. All text is copied: fasthttp's buffers are used again
-// before the span is exported.
+// describe sets the attributes of a request and its answer on a span that is recorded. All text is copied: fasthttp's
+// buffers are used again before the span is exported.
 func (r *request) describe(status int) {
+	r.kind(status).attributes.SetOn(r.span)
 	room := r.door.attributes.Get().(*[maxAttributes]attribute.KeyValue)
 	path := clean(r.path, maxPath)
 	attrs := room[:0]
-	attrs = append(attrs,
-		semconv.HTTPRequestMethodKey.String(r.method),
-		semconv.URLScheme(r.scheme()),
-		semconv.URLPath(path),
-		semconv.NetworkProtocolVersion(r.version()),
-		semconv.HTTPResponseStatusCode(status),
-	)
-	if r.route != routeNone {
-		attrs = append(attrs, semconv.HTTPRoute(r.route.String()))
-	}
+	attrs = append(attrs, semconv.URLPath(path))
 	if r.route == routeCode {
 		attrs = append(attrs, attribute.String("linktrail.link.code", path[1:]))
-	}
-	if h := r.door.hostOf(r.host()); h.name != "" {
-		attrs = append(attrs, semconv.ServerAddress(h.name))
-		if h.port > 0 {
-			attrs = append(attrs, semconv.ServerPort(h.port))
-		}
 	}
 	if network := click.NetworkOf(r.client); network.IsValid() {
 		attrs = append(attrs, semconv.ClientAddress(network.Addr().String()))
@@ -125,6 +111,50 @@ func (r *request) describe(status int) {
 	r.span.SetAttributes(attrs...) // it keeps a copy
 	clear(room[:])
 	r.door.attributes.Put(room)
+}
+
+// kind is what many requests and their answers have in common.
+type kind struct {
+	method, scheme, version, host string
+	route                         route
+	status                        int
+
+	attributes *otlp.Attributes // of all that
+}
+
+// kind returns the request's. Nearly all requests are of the same one: what the last one was is kept.
+func (r *request) kind(status int) *kind {
+	k := kind{method: r.method, scheme: r.scheme(), version: r.version(), host: text(r.host()), route: r.route, status: status}
+	if last := r.door.lastKind.Load(); last != nil {
+		if k.attributes = last.attributes; k == *last {
+			return last
+		}
+	}
+	k.host = strings.Clone(k.host)
+	described := k.describe()
+	r.door.lastKind.Store(described)
+	return described
+}
+
+// describe returns the kind with its attributes.
+func (k kind) describe() *kind {
+	attrs := []attribute.KeyValue{
+		semconv.HTTPRequestMethodKey.String(k.method),
+		semconv.URLScheme(k.scheme),
+		semconv.NetworkProtocolVersion(k.version),
+		semconv.HTTPResponseStatusCode(k.status),
+	}
+	if k.route != routeNone {
+		attrs = append(attrs, semconv.HTTPRoute(k.route.String()))
+	}
+	if name, port := splitHost(clean(k.host, maxHost)); name != "" {
+		attrs = append(attrs, semconv.ServerAddress(name))
+		if port > 0 {
+			attrs = append(attrs, semconv.ServerPort(port))
+		}
+	}
+	k.attributes = otlp.NewAttributes(attrs...)
+	return &k
 }
 
 // userAgent returns a copy of the caller's user agent, the same one each time.
@@ -166,24 +196,6 @@ func (r *request) version() string {
 		return "1.1"
 	}
 	return "1.0"
-}
-
-// host is a Host header, split.
-type host struct {
-	text string
-	name string
-	port int
-}
-
-// hostOf splits a Host header. Nearly all requests have the same one: what the last one was is kept.
-func (d *Door) hostOf(header []byte) host {
-	if last := d.lastHost.Load(); last != nil && last.text == text(header) {
-		return *last
-	}
-	h := host{text: string(header)}
-	h.name, h.port = splitHost(clean(h.text, maxHost))
-	d.lastHost.Store(&h)
-	return h
 }
 
 // splitHost splits a Host header. Without a port, or with none that is a number, port is 0.
