@@ -298,6 +298,7 @@ type pod struct {
 type containerStatus struct {
 	Name         string
 	RestartCount int
+	LastState    json.RawMessage
 }
 
 func (p pod) ready() bool {
