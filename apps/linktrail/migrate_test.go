@@ -18,12 +18,49 @@ import (
 // TestMigrateWait starts a migration before its servers can be reached, as in a cluster where all start at once, and
 // opens the way to one after the other.
 func TestMigrateWait(t *testing.T) {
+	t.Run("OK nobody answers", func(t *testing.T) {
+		migrateWaits(t, func(t *testing.T, _ string) (gone func()) {
+			t.Helper()
+			return func() {}
+		})
+	})
+	t.Run("OK a proxy answers", func(t *testing.T) {
+		migrateWaits(t, func(t *testing.T, addr string) (gone func()) {
+			t.Helper()
+			listener, err := net.Listen("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = conn.Read(make([]byte, 4096))
+					_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+					_ = conn.Close()
+				}
+			}()
+			return func() {
+				_ = listener.Close()
+				<-done
+			}
+		})
+	})
+}
+
+// migrateWaits has what answers at first at an address, which must be gone before its server comes there.
+func migrateWaits(t *testing.T, before func(t *testing.T, addr string) (gone func())) {
 	dsn, err := url.Parse(testenv.Postgres(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	postgres, kafka := dsn.Host, testenv.Kafka(t).Brokers[0]
 	postgresAddr, kafkaAddr := testenv.FreeAddr(t), testenv.FreeAddr(t)
+	postgresNotYet, kafkaNotYet := before(t, postgresAddr), before(t, kafkaAddr)
 	const password = "not-to-be-printed"
 	dsn.Host, dsn.User = postgresAddr, url.UserPassword(dsn.User.Username(), password)
 	topic := "migrate-" + strings.ToLower(rand.Text()[:10])
@@ -47,9 +84,11 @@ func TestMigrateWait(t *testing.T) {
 		})
 	}
 	says(&stderr, "waiting for the store, for 5m0s at most: ")
+	postgresNotYet()
 	mustForward(t, postgresAddr, postgres)
 	says(&stdout, "the key wwwwwwwwwwww is registered")
 	says(&stderr, "waiting for Kafka, for ")
+	kafkaNotYet()
 	mustForward(t, kafkaAddr, kafka)
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())

@@ -1,9 +1,12 @@
+//go:build e2e
+
 package containers
 
 import (
 	"encoding/json"
 	"net/http"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -75,6 +78,14 @@ func TestCompose(t *testing.T) {
 		out := c.compose("run", "--rm", "-T", "linktrail", "--api-key", d.Key, "trace", "--last", link.Code)
 		if !strings.Contains(out, id) || !strings.Contains(out, "INSERT clicks") {
 			t.Errorf("linktrail trace prints:\n%s", out)
+		}
+	})
+	t.Run("OK linktrail doctor by the command of docs/troubleshooting.md", func(t *testing.T) {
+		out := c.compose("run", "--rm", "-T", "migrate", "doctor", "--config", "/etc/linktrail/url-api.yaml")
+		for _, server := range []string{"store", "redis", "kafka", "otlp", "jaeger"} {
+			if !regexp.MustCompile(`(?m)^ok +` + server).MatchString(out) {
+				t.Errorf("%s is not ok:\n%s", server, out)
+			}
 		}
 	})
 	t.Run("OK the services stop by themselves", func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package containers runs linktrail in containers as people with Docker alone do: hack/compose/compose.yaml, and the image
-// that is a whole system. `make e2e` builds the images and names them in the variables of compose.yaml.
+//go:build e2e
+
 package containers
 
 import (
@@ -14,12 +14,12 @@ import (
 	"github.com/linktrail/linktrail/hack/testenv"
 )
 
-// image is the name of an image under test. Where none is given, as in `make test`, there is nothing to run.
+// image is the name of an image under test.
 func image(t *testing.T, variable string) string {
 	t.Helper()
 	name := os.Getenv(variable)
 	if name == "" {
-		t.Skipf("%s names no image: `make e2e` builds the images and runs this", variable)
+		t.Fatalf("%s names no image; `hack/compose/try` builds the images and runs these tests", variable)
 	}
 	return name
 }

@@ -1,4 +1,4 @@
-//go:build kind
+//go:build e2e
 
 package kind
 
@@ -45,7 +45,9 @@ func TestLinktrail(t *testing.T) {
 		for _, pod := range r.pods(t, "") {
 			for _, container := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
 				if container.RestartCount > 0 {
-					t.Errorf("%s of %s was restarted %d times", container.Name, pod.Metadata.Name, container.RestartCount)
+					log, err := r.tryKubectl("logs", pod.Metadata.Name, "--container", container.Name, "--previous")
+					t.Errorf("%s of %s was restarted %d times, %s; it said:\n%s%v",
+						container.Name, pod.Metadata.Name, container.RestartCount, container.LastState, log, err)
 				}
 			}
 		}

@@ -1,4 +1,4 @@
-//go:build kind
+//go:build e2e
 
 package kind
 

@@ -1,4 +1,4 @@
-//go:build kind
+//go:build e2e
 
 package kind
 
@@ -298,6 +298,7 @@ type pod struct {
 type containerStatus struct {
 	Name         string
 	RestartCount int
+	LastState    json.RawMessage
 }
 
 func (p pod) ready() bool {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/linktrail/linktrail/internal/outage"
@@ -48,7 +50,15 @@ func (p patience) try(ctx context.Context, what string, work func(context.Contex
 }
 
 // away reports whether a server cannot be reached, or cannot do it yet: the first of several brokers to be up refuses a
-// topic for which it knows too few.
+// topic for which it knows too few. So says an answer in another protocol: until a cluster has made the way to a new
+// Service, what is sent there leaves the cluster, and a proxy may answer.
 func away(err error) bool {
+	if _, ok := errors.AsType[*pgproto3.ExceededMaxBodyLenErr](err); ok {
+		return true
+	}
+	const notKafka = "invalid large response size" // franz-go's error has no type
+	if err != nil && strings.Contains(err.Error(), notKafka) {
+		return true
+	}
 	return outage.Of(err) || kerr.IsRetriable(err) || errors.Is(err, kerr.InvalidReplicationFactor)
 }
