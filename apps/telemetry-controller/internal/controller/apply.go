@@ -1,0 +1,152 @@
+package controller
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
+	"github.com/linktrail/linktrail/apps/telemetry-controller/internal/render"
+)
+
+const (
+	// FieldOwner is who applies.
+	FieldOwner = "telemetry-controller"
+	// ManagedBy is the value of app.kubernetes.io/managed-by of all objects that are ours.
+	ManagedBy = "telemetry-controller"
+	// HashAnnotation of a pod is the hash of the overlay that it should have in force: when it changes, the kubelet writes
+	// the pod's volumes at once, and not within the minute or two that it otherwise takes.
+	HashAnnotation = "telemetry.linktrail.io/overlay"
+
+	managedByLabel = "app.kubernetes.io/managed-by"
+)
+
+// apply applies what differs of a workload's ConfigMap and Secret.
+func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, w workload, overlay render.Overlay) error {
+	key := client.ObjectKey{Namespace: t.Namespace, Name: w.overlayName()}
+	owner := metav1ac.OwnerReference().WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("Telemetry").
+		WithName(t.Name).WithUID(t.UID).WithController(true).WithBlockOwnerDeletion(false)
+	labels := map[string]string{managedByLabel: ManagedBy}
+
+	var config corev1.ConfigMap
+	err := r.Get(ctx, key, &config)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	if err != nil || !maps.Equal(config.Data, overlay.ConfigMap) || !metav1.IsControlledBy(&config, t) {
+		if before := config.DeepCopy(); err == nil && withoutOthers(config.Data, overlay.ConfigMap) {
+			if err := r.Patch(ctx, &config, client.MergeFrom(before)); err != nil {
+				return err
+			}
+		}
+		wanted := corev1ac.ConfigMap(key.Name, key.Namespace).WithLabels(labels).WithOwnerReferences(owner).WithData(overlay.ConfigMap)
+		if err := r.Apply(ctx, wanted, client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
+			return err
+		}
+	}
+
+	var secret corev1.Secret
+	err = r.Get(ctx, key, &secret)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	if overlay.Secret == nil {
+		if err != nil || !metav1.IsControlledBy(&secret, t) {
+			return nil
+		}
+		return client.IgnoreNotFound(r.Delete(ctx, &secret))
+	}
+	if err == nil && equality.Semantic.DeepEqual(secret.Data, overlay.Secret) && metav1.IsControlledBy(&secret, t) {
+		return nil
+	}
+	if before := secret.DeepCopy(); err == nil && withoutOthers(secret.Data, overlay.Secret) {
+		if err := r.Patch(ctx, &secret, client.MergeFrom(before)); err != nil {
+			return err
+		}
+	}
+	wanted := corev1ac.Secret(key.Name, key.Namespace).WithLabels(labels).WithOwnerReferences(owner).WithData(overlay.Secret)
+	return r.Apply(ctx, wanted, client.FieldOwner(FieldOwner), client.ForceOwnership)
+}
+
+// withoutOthers deletes the keys that someone has added, which applying would leave, and reports whether there were any.
+func withoutOthers[V any](has, wanted map[string]V) bool {
+	before := len(has)
+	maps.DeleteFunc(has, func(key string, _ V) bool {
+		_, ok := wanted[key]
+		return !ok
+	})
+	return len(has) < before
+}
+
+// prune deletes the ConfigMaps and Secrets of workloads that are selected no more.
+func (r *TelemetryReconciler) prune(ctx context.Context, t *v1alpha1.Telemetry, chosen []workload) error {
+	var configs corev1.ConfigMapList
+	var secrets corev1.SecretList
+	mine := []client.ListOption{client.InNamespace(t.Namespace), client.MatchingLabels{managedByLabel: ManagedBy}}
+	if err := r.List(ctx, &configs, mine...); err != nil {
+		return err
+	}
+	if err := r.List(ctx, &secrets, mine...); err != nil {
+		return err
+	}
+	var objects []client.Object
+	for i := range configs.Items {
+		objects = append(objects, &configs.Items[i])
+	}
+	for i := range secrets.Items {
+		objects = append(objects, &secrets.Items[i])
+	}
+	for _, object := range objects {
+		wanted := slices.ContainsFunc(chosen, func(w workload) bool { return w.overlayName() == object.GetName() })
+		if wanted || !metav1.IsControlledBy(object, t) {
+			continue
+		}
+		if err := r.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// podsOf returns the pods of a workload that have not ended and are not about to.
+func (r *TelemetryReconciler) podsOf(ctx context.Context, w workload) ([]*corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(w.pods)
+	if err != nil {
+		return nil, err
+	}
+	var list corev1.PodList
+	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace()), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		return nil, err
+	}
+	var pods []*corev1.Pod
+	for i := range list.Items {
+		pod := &list.Items[i]
+		if pod.DeletionTimestamp.IsZero() && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
+}
+
+// nudge has the kubelet write the volumes of pods at once.
+func (r *TelemetryReconciler) nudge(ctx context.Context, pods []*corev1.Pod, hash string) error {
+	for _, pod := range pods {
+		if pod.Annotations[HashAnnotation] == hash {
+			continue
+		}
+		next := pod.DeepCopy()
+		metav1.SetMetaDataAnnotation(&next.ObjectMeta, HashAnnotation, hash)
+		if err := r.Patch(ctx, next, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}

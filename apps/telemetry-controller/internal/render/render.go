@@ -1,0 +1,109 @@
+// Package render turns what a Telemetry object wants into the files of a workload's overlay folder, which the services
+// follow (internal/telemetry).
+package render
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
+	"github.com/linktrail/linktrail/internal/telemetry"
+)
+
+// Input is what an overlay is made of.
+type Input struct {
+	Exporter v1alpha1.Exporter
+	// Endpoint is where spans go: the exporter's own, or what its serviceRef was resolved to.
+	Endpoint string
+	Ratio    v1alpha1.Ratio
+	// CA is what caFrom refers to, Headers what headersFrom does; nil without.
+	CA      []byte
+	Headers map[string][]byte
+}
+
+// Overlay is the content of an overlay folder.
+type Overlay struct {
+	// ConfigMap is telemetry.yaml and, where it names one, the file of authorities.
+	ConfigMap map[string]string
+	// Secret is headers.yaml; nil without headers.
+	Secret map[string][]byte
+	// Hash is what a service reports once all that is in force.
+	Hash string
+}
+
+// block is go-zero's Telemetry block, and the keys that linktrail adds to it.
+type block struct {
+	Batcher        v1alpha1.Protocol `json:"Batcher"`
+	Endpoint       string            `json:"Endpoint"`
+	Sampler        json.Number       `json:"Sampler"`
+	OtlpHTTPPath   string            `json:"OtlpHttpPath,omitempty"`
+	OtlpHTTPSecure bool              `json:"OtlpHttpSecure,omitempty"`
+	OtlpGRPCSecure bool              `json:"OtlpGrpcSecure,omitempty"`
+	OtlpCAFile     string            `json:"OtlpCaFile,omitempty"`
+}
+
+// Render returns the overlay. An error names the key that a service would refuse, its value and what is allowed, and never
+// the value of a header.
+func Render(in Input) (Overlay, error) {
+	b := block{Batcher: in.Exporter.Protocol, Endpoint: in.Endpoint, Sampler: json.Number(in.Ratio), OtlpHTTPPath: in.Exporter.HTTPPath}
+	switch in.Exporter.Protocol {
+	case v1alpha1.ProtocolOTLPGRPC:
+		b.OtlpGRPCSecure = in.Exporter.Secure
+	case v1alpha1.ProtocolOTLPHTTP:
+		b.OtlpHTTPSecure = in.Exporter.Secure
+	}
+	headers, err := headersYAML(in.Headers)
+	if err != nil {
+		return Overlay{}, err
+	}
+	config, err := b.yaml()
+	if err != nil {
+		return Overlay{}, err
+	}
+	if _, err := telemetry.Default().Overlaid("", config, headers); err != nil {
+		return Overlay{}, fmt.Errorf("a service would refuse it: %w", err)
+	}
+	overlay := Overlay{ConfigMap: make(map[string]string)}
+	if in.CA != nil {
+		if !x509.NewCertPool().AppendCertsFromPEM(in.CA) {
+			return Overlay{}, errors.New("what caFrom refers to holds no certificate in PEM")
+		}
+		// Its name tells its content, so that other authorities are another overlay.
+		sum := sha256.Sum256(in.CA)
+		b.OtlpCAFile = "ca-" + hex.EncodeToString(sum[:8]) + ".crt"
+		overlay.ConfigMap[b.OtlpCAFile] = string(in.CA)
+		if config, err = b.yaml(); err != nil {
+			return Overlay{}, err
+		}
+	}
+	overlay.ConfigMap[telemetry.OverlayFile] = string(config)
+	if headers != nil {
+		overlay.Secret = map[string][]byte{telemetry.HeadersFile: headers}
+	}
+	overlay.Hash = telemetry.OverlayHash(config, headers)
+	return overlay, nil
+}
+
+func (b block) yaml() ([]byte, error) { return yaml.Marshal(map[string]any{"Telemetry": b}) }
+
+// headersYAML returns the file of headers; nil where there are none.
+func headersYAML(headers map[string][]byte) ([]byte, error) {
+	if len(headers) == 0 {
+		return nil, nil
+	}
+	list := make(map[string]string, len(headers))
+	for name, value := range headers {
+		if !utf8.Valid(value) {
+			return nil, fmt.Errorf("header %q has a value that is no UTF-8", name)
+		}
+		list[name] = string(value)
+	}
+	return yaml.Marshal(map[string]any{"Telemetry": map[string]any{"OtlpHeaders": list}})
+}
