@@ -1,0 +1,55 @@
+{{- define "telemetry-controller.fullname" -}}
+{{- .Values.fullnameOverride | default .Chart.Name -}}
+{{- end -}}
+
+{{/* The name of what belongs to no namespace. */}}
+{{- define "telemetry-controller.clusterName" -}}
+{{- .Release.Namespace }}-{{ include "telemetry-controller.fullname" . -}}
+{{- end -}}
+
+{{- define "telemetry-controller.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "telemetry-controller.labels" -}}
+{{ include "telemetry-controller.selectorLabels" . }}
+app.kubernetes.io/component: telemetry-controller
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: linktrail
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "telemetry-controller.image" -}}
+{{- $image := .Values.image -}}
+{{- with .Values.global.imageRegistry | default $image.registry -}}{{ . }}/{{- end -}}
+{{- $image.repository -}}
+{{- if $image.digest -}}@{{ $image.digest }}{{- else -}}:{{ $image.tag | default .Chart.AppVersion }}{{- end -}}
+{{- end -}}
+
+{{- define "telemetry-controller.imagePullSecrets" -}}
+{{- with concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets | uniq -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "telemetry-controller.serviceAccountName" -}}
+{{- $account := .Values.serviceAccount -}}
+{{- if not (or $account.create $account.name) -}}
+{{- fail "serviceAccount.name is empty: with serviceAccount.create=false, name the ServiceAccount that is to have the rights" -}}
+{{- end -}}
+{{- $account.name | default (include "telemetry-controller.fullname" .) -}}
+{{- end -}}
+
+{{/* Nine tenths of the memory limit in bytes, for Go's collector to aim at. */}}
+{{- define "telemetry-controller.goMemLimit" -}}
+{{- $limit := .Values.resources.limits.memory -}}
+{{- $number := regexFind "^[0-9]+" $limit -}}
+{{- $unit := get (dict "Mi" 1048576 "Gi" 1073741824) (trimPrefix $number $limit) -}}
+{{- div (mul (int64 $number) $unit 9) 10 -}}
+{{- end -}}
