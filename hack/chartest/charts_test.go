@@ -140,7 +140,7 @@ func (s *apiServer) start() (stop func() error, err error) {
 			return nil, fmt.Errorf("%s does not name %s; `hack/charts validate` gets it and runs these tests", variable, what)
 		}
 	}
-	paths := []string{os.Getenv(strimziVariable)}
+	paths := []string{os.Getenv(strimziVariable), filepath.Join(root, "charts/telemetry-controller/files")}
 	for _, d := range definitions {
 		folder, err := moduleFolder(d.module)
 		if err != nil {

@@ -181,8 +181,7 @@ spec:
             sources:
               - configMap:
                   name: {{ include "linktrail.component.name" . }}-telemetry
-                  optional: true
-                  items: [{key: telemetry.yaml, path: telemetry.yaml}]
+                  optional: true # telemetry.yaml, and the authorities that it may name
               - secret:
                   name: {{ include "linktrail.component.name" . }}-telemetry
                   optional: true

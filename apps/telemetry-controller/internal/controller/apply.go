@@ -58,13 +58,11 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	if overlay.Secret == nil {
-		if err != nil || !metav1.IsControlledBy(&secret, t) {
-			return nil
-		}
+	mine := err == nil && metav1.IsControlledBy(&secret, t)
+	switch {
+	case overlay.Secret == nil && mine:
 		return client.IgnoreNotFound(r.Delete(ctx, &secret))
-	}
-	if err == nil && equality.Semantic.DeepEqual(secret.Data, overlay.Secret) && metav1.IsControlledBy(&secret, t) {
+	case overlay.Secret == nil, mine && equality.Semantic.DeepEqual(secret.Data, overlay.Secret):
 		return nil
 	}
 	if before := secret.DeepCopy(); err == nil && withoutOthers(secret.Data, overlay.Secret) {

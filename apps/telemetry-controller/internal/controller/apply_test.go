@@ -126,7 +126,7 @@ func TestApply(t *testing.T) {
 		eventually(t, func() error {
 			err := api.Get(t.Context(), client.ObjectKey{Namespace: h.namespace, Name: "late-telemetry"}, new(corev1.ConfigMap))
 			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("the ConfigMap is still there: %v", err)
+				return fmt.Errorf("the ConfigMap is still there: %w", err)
 			}
 			return nil
 		})

@@ -81,7 +81,7 @@ func TestHeaders(t *testing.T) {
 		eventually(t, func() error {
 			err := api.Get(t.Context(), client.ObjectKey{Namespace: h.namespace, Name: "url-api-telemetry"}, new(corev1.Secret))
 			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("the Secret is still there: %v", err)
+				return fmt.Errorf("the Secret is still there: %w", err)
 			}
 			return nil
 		})
