@@ -102,6 +102,7 @@ func TestLinktrail(t *testing.T) {
 		r.upgrade(t, "clickStream.driver=kq")
 		click(t, r, "kq")
 	})
+	t.Run("OK telemetry follows an object", func(t *testing.T) { telemetry(t, r) })
 	t.Run("OK helm uninstall leaves volumes alone", func(t *testing.T) { uninstall(t, r) })
 }
 

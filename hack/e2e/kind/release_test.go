@@ -269,6 +269,7 @@ func (r *release) jaeger(t *testing.T) string {
 
 type metadata struct {
 	Name              string
+	UID               string
 	Labels            map[string]string
 	DeletionTimestamp *string
 }

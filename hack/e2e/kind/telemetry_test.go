@@ -1,0 +1,171 @@
+//go:build e2e
+
+package kind
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/linktrail/linktrail/hack/e2e/doors"
+	"github.com/linktrail/linktrail/internal/tracequery"
+)
+
+// followed is how long it may take from a change of the object until every pod has it in force.
+const followed = 10 * time.Second
+
+// services are those whose telemetry the controller changes.
+var services = []string{"url-api", "analytics-rpc", "analytics-consumer"}
+
+// telemetry installs the controller beside linktrail and a second Jaeger, and has one object send spans from one to the
+// other while all pods run on.
+func telemetry(t *testing.T, r *release) {
+	r.upgrade(t, "telemetry.controller.enabled=true")
+	r.shell(t, "helm install telemetry-controller charts/telemetry-controller --wait --timeout 5m "+os.Getenv("CONTROLLER_IMAGE_FLAGS"))
+	r.shell(t, "helm install other charts/jaeger --set fullnameOverride=other --wait --timeout 5m "+os.Getenv("JAEGER_IMAGE_FLAGS"))
+	t.Cleanup(func() {
+		r.shell(t, "helm uninstall other telemetry-controller --wait --timeout 5m")
+		// The lease is the controller's own, not the chart's.
+		r.kubectl(t, "delete", "lease", "telemetry-controller.linktrail.io", "--ignore-not-found")
+	})
+	d, jaeger := r.doors(t), tracequery.Jaeger(r.jaeger(t))
+	other := tracequery.Jaeger(r.forward(t, "kubectl --namespace "+r.namespace+" port-forward service/other 16686")["16686"])
+	link := d.MustLink(t, "https://example.com/telemetry")
+	clicked := func() (id string) {
+		t.Helper()
+		doors.Eventually(t, "it redirects", func() (err error) {
+			id, err = d.Click(link.Code, "https://example.com/telemetry")
+			return err
+		})
+		return id
+	}
+
+	r.applyTelemetry(t, "jaeger")
+	r.waitTelemetry(t)
+	before := r.running(t)
+	doors.WaitForClick(t, jaeger, clicked(), doors.ClickTrace(link.Code, topic, "kq"))
+
+	t.Run("OK a change reaches all pods, none of which is restarted", func(t *testing.T) {
+		r.applyTelemetry(t, "other")
+		begin := time.Now()
+		r.waitTelemetry(t)
+		took := time.Since(begin).Round(100 * time.Millisecond)
+		t.Logf("%v from the change of the object until %d pods have it in force", took, len(before))
+		if took > followed {
+			t.Errorf("it may take %v", followed)
+		}
+		id := clicked()
+		doors.WaitForClick(t, other, id, doors.ClickTrace(link.Code, topic, "kq"))
+		if _, err := jaeger.Trace(t.Context(), id); !errors.Is(err, tracequery.ErrNotFound) {
+			t.Errorf("the first Jaeger knows the trace too: %v", err)
+		}
+		if after := r.running(t); !maps.Equal(before, after) {
+			t.Errorf("pods are %v, and were %v", after, before)
+		}
+	})
+
+	t.Run("OK what is the controller's is put right", func(t *testing.T) {
+		right := r.kubectl(t, "get", "configmap", "url-api-telemetry", "-o", "jsonpath={.data}")
+		for _, vandal := range [][]string{
+			{"patch", "configmap", "url-api-telemetry", "--type", "merge", "-p", `{"data":{"telemetry.yaml":"Telemetry: {Disabled: true}"}}`},
+			{"delete", "configmap", "url-api-telemetry"},
+		} {
+			r.kubectl(t, vandal...)
+			doors.Within(t, 5*time.Second, strings.Join(vandal[:1], " ")+" is put right", func() error {
+				got, err := r.tryKubectl("get", "configmap", "url-api-telemetry", "-o", "jsonpath={.data}")
+				if err == nil && got != right {
+					err = fmt.Errorf("it is %s", got)
+				}
+				return err
+			})
+		}
+	})
+
+	t.Run("OK the controller may change one annotation of pods, and nothing else", func(t *testing.T) {
+		account := "--as=system:serviceaccount:" + r.namespace + ":telemetry-controller"
+		name := r.pods(t, "url-api")[0].Metadata.Name
+		r.kubectl(t, "annotate", "pod", name, account, "--overwrite", "--dry-run=server", "telemetry.linktrail.io/overlay=x")
+		for what, patch := range map[string]string{
+			"another annotation": `{"metadata":{"annotations":{"a":"b"}}}`,
+			"a label":            `{"metadata":{"labels":{"a":"b"}}}`,
+			"an image":           `{"spec":{"containers":[{"name":"url-api","image":"elsewhere"}]}}`,
+		} {
+			out, err := r.tryKubectl("patch", "pod", name, account, "--dry-run=server", "-p", patch)
+			if err == nil || !strings.Contains(err.Error(), "telemetry.linktrail.io/overlay") {
+				t.Errorf("%s: %s %v", what, out, err)
+			}
+		}
+	})
+
+	t.Run("OK without controller and object", func(t *testing.T) {
+		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "0", "--timeout", "2m")
+		r.kubectl(t, "delete", "telemetry", "default")
+		doors.Eventually(t, "pods fall back to their chart's Jaeger", func() error {
+			id := clicked()
+			return found(t, jaeger, id)
+		})
+	})
+}
+
+// found reports an error unless a Jaeger gets to know a trace soon.
+func found(t *testing.T, jaeger tracequery.Reader, id string) (err error) {
+	for range 10 {
+		if _, err = jaeger.Trace(t.Context(), id); err == nil {
+			return nil
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	return err
+}
+
+// applyTelemetry has the object send to a Service.
+func (r *release) applyTelemetry(t *testing.T, service string) {
+	t.Helper()
+	manifest := fmt.Sprintf(`{"apiVersion": "telemetry.linktrail.io/v1alpha1", "kind": "Telemetry", "metadata": {"name": "default"}, "spec": {
+		"selector": {"matchLabels": {"app.kubernetes.io/part-of": "linktrail"}}, "exporter": {"serviceRef": {"name": %q, "port": 4317}}}}`, service)
+	r.shell(t, "kubectl --namespace "+r.namespace+" apply --filename - <<'END'\n"+manifest+"\nEND")
+}
+
+// waitTelemetry waits until the object says that all pods have what it says in force.
+func (r *release) waitTelemetry(t *testing.T) {
+	t.Helper()
+	doors.Eventually(t, "all pods have followed", func() error {
+		var object struct {
+			Metadata struct{ Generation int64 }
+			Status   struct {
+				ObservedGeneration int64
+				Pods               string
+				Conditions         []struct{ Type, Status, Message string }
+			}
+		}
+		if err := json.Unmarshal([]byte(r.kubectl(t, "get", "telemetry", "default", "-o", "json")), &object); err != nil {
+			return err
+		}
+		for _, c := range object.Status.Conditions {
+			if c.Type == "Ready" && c.Status == "True" && object.Status.ObservedGeneration == object.Metadata.Generation {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: %v", object.Status.Pods, object.Status.Conditions)
+	})
+}
+
+// running are the services' pods, by their ids, and how often their containers were restarted.
+func (r *release) running(t *testing.T) map[string]int {
+	t.Helper()
+	restarts := make(map[string]int)
+	for _, service := range services {
+		for _, pod := range r.pods(t, service) {
+			restarts[pod.Metadata.UID] = 0
+			for _, container := range pod.Status.ContainerStatuses {
+				restarts[pod.Metadata.UID] += container.RestartCount
+			}
+		}
+	}
+	return restarts
+}
