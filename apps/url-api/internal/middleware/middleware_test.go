@@ -1,13 +1,16 @@
 package middleware_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -102,5 +105,55 @@ func TestStripTraceContext(t *testing.T) {
 				t.Errorf("headers left (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// lateBody is a body that does not arrive in time: like net/http's, it ends the request's context just before its read
+// returns.
+type lateBody struct {
+	cancel  context.CancelFunc
+	written chan struct{} // closed once a status is written
+}
+
+func (b lateBody) Read([]byte) (int, error) {
+	b.cancel()
+	select { // what hurries has its time
+	case <-b.written:
+	case <-time.After(50 * time.Millisecond):
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (lateBody) Close() error { return nil }
+
+// statusRecorder tells when a status is written.
+type statusRecorder struct {
+	*httptest.ResponseRecorder
+	written chan struct{}
+}
+
+func (r statusRecorder) WriteHeader(status int) {
+	r.ResponseRecorder.WriteHeader(status)
+	close(r.written)
+}
+
+// TestProblemsLateBody has go-zero's answer to a context that has ended overtake the read that has ended it.
+func TestProblemsLateBody(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	recorder := statusRecorder{httptest.NewRecorder(), make(chan struct{})}
+	req := httptest.NewRequest(http.MethodPost, "/api/v1/links", lateBody{cancel, recorder.written}).WithContext(ctx)
+	middleware.Problems(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			_, _ = io.ReadAll(r.Body)
+		}()
+		<-r.Context().Done()
+		w.WriteHeader(problem.StatusClientClosedRequest)
+		<-read
+	})).ServeHTTP(recorder, req)
+	if recorder.Code != http.StatusRequestTimeout {
+		t.Errorf("status is %d, want 408", recorder.Code)
 	}
 }

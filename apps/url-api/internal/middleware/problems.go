@@ -8,7 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
@@ -45,16 +45,27 @@ type problemWriter struct {
 // timedBody is a request's body that remembers whether it came too late.
 type timedBody struct {
 	io.ReadCloser
-	late atomic.Bool
+
+	mu   sync.Mutex // held by a read
+	late bool
 }
 
 // Read reads the body.
 func (b *timedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		b.late.Store(true)
+		b.late = true
 	}
 	return n, err
+}
+
+// cameLate reports whether a read has found the body too late. It waits for one that is about to say so.
+func (b *timedBody) cameLate() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.late
 }
 
 // Unwrap is for http.ResponseController.
@@ -66,8 +77,8 @@ func (w *problemWriter) WriteHeader(status int) {
 		return
 	}
 	w.wroteHeader = status >= 200
-	if status == problem.StatusClientClosedRequest && w.body.late.Load() {
-		// net/http ends the request's context with the read, and go-zero takes that for a caller who has gone.
+	if status == problem.StatusClientClosedRequest && w.body.cameLate() {
+		// net/http ends the request's context just before the read returns, and go-zero takes that for a caller who has gone.
 		status = http.StatusRequestTimeout
 	}
 	if status == http.StatusMethodNotAllowed {
