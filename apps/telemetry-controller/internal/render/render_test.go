@@ -146,8 +146,8 @@ func FuzzRender(f *testing.F) {
 	f.Add("zipkin", "http://z:9411/api/v2/spans", "0", "", false, "", "")
 	f.Add("file", "/tmp/%\x00", "1.000000", "", false, "", "")
 	f.Fuzz(func(t *testing.T, protocol, endpoint, ratio, path string, secure bool, header, value string) {
-		if !utf8.ValidString(protocol + endpoint + ratio + path + header) { // the API server has no such text
-			t.Skip()
+		if !utf8.ValidString(protocol + endpoint + ratio + path + header) {
+			return // the API server has no such text
 		}
 		in := Input{
 			Exporter: v1alpha1.Exporter{Protocol: v1alpha1.Protocol(protocol), HTTPPath: path, Secure: secure},
