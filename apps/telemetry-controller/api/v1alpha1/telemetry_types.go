@@ -236,7 +236,6 @@ const (
 // The reasons of conditions.
 const (
 	ReasonSucceeded         = "Succeeded"
-	ReasonProgressing       = "Progressing"
 	ReasonNoWorkloads       = "NoWorkloads"
 	ReasonConflict          = "Conflict"
 	ReasonServiceNotFound   = "ServiceNotFound"
@@ -247,8 +246,6 @@ const (
 	ReasonApplyFailed       = "ApplyFailed"
 	ReasonPodsPending       = "PodsPending"
 	ReasonPodsUnknown       = "PodsUnknown"
-	ReasonNotWanted         = "NotWanted"
-	ReasonBlocked           = "Blocked"
 )
 
 // TelemetryStatus is what was done.

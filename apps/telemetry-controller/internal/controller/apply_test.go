@@ -10,7 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -123,13 +123,7 @@ func TestApply(t *testing.T) {
 		h.Get("late", &late)
 		late.Labels = nil
 		must(t, api.Update(t.Context(), &late))
-		eventually(t, func() error {
-			err := api.Get(t.Context(), client.ObjectKey{Namespace: h.namespace, Name: "late-telemetry"}, new(corev1.ConfigMap))
-			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("the ConfigMap is still there: %w", err)
-			}
-			return nil
-		})
+		h.Gone("late-telemetry", new(corev1.ConfigMap))
 	})
 }
 
@@ -177,11 +171,15 @@ func TestConflict(t *testing.T) {
 	h.Deployment("url-api")
 	h.Telemetry("first", nil)
 	h.Overlay("url-api", has("Endpoint: jaeger:4317"))
+	h.Condition("first", v1alpha1.ConditionDelivered, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	h.Telemetry("second", func(s *v1alpha1.TelemetrySpec) { s.Exporter.Endpoint = "other:4317" })
 	for _, name := range []string{"first", "second"} {
 		object := h.Condition(name, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonConflict)
 		if len(object.Status.Workloads) != 1 || object.Status.Workloads[0].ConflictsWith == "" {
 			t.Errorf("%s: workloads are %+v", name, object.Status.Workloads)
+		}
+		if meta.IsStatusConditionTrue(object.Status.Conditions, v1alpha1.ConditionDelivered) {
+			t.Errorf("%s is delivered: %+v", name, object.Status.Conditions)
 		}
 	}
 	if err := has("Endpoint: jaeger:4317")(h.Overlay("url-api", nil)); err != nil {
@@ -190,6 +188,22 @@ func TestConflict(t *testing.T) {
 	must(t, api.Delete(t.Context(), &v1alpha1.Telemetry{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "first"}}))
 	h.Condition("second", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	h.Overlay("url-api", has("Endpoint: other:4317"))
+}
+
+// TestNone leaves it to the kubelet when pods read a change.
+func TestNone(t *testing.T) {
+	h := MustHouse(t)
+	h.Deployment("url-api")
+	p := h.Pod("url-api", "url-api-1")
+	h.Telemetry("default", func(s *v1alpha1.TelemetrySpec) { s.Delivery = v1alpha1.DeliveryNone })
+	object := h.Condition("default", v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonPodsPending)
+	var now corev1.Pod
+	h.Get(p.Name, &now)
+	if len(now.Annotations) > 0 {
+		t.Errorf("the pod is annotated: %v", now.Annotations)
+	}
+	p.Report(object.Status.Workloads[0].Hash)
+	h.Condition("default", v1alpha1.ConditionDelivered, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 }
 
 // TestOverride has another ratio for one workload, for a while.

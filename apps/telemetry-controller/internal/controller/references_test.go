@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -78,13 +77,7 @@ func TestHeaders(t *testing.T) {
 
 	t.Run("OK no headers any more", func(t *testing.T) {
 		h.Change("default", func(s *v1alpha1.TelemetrySpec) { s.Exporter.HeadersFrom = nil })
-		eventually(t, func() error {
-			err := api.Get(t.Context(), client.ObjectKey{Namespace: h.namespace, Name: "url-api-telemetry"}, new(corev1.Secret))
-			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("the Secret is still there: %w", err)
-			}
-			return nil
-		})
+		h.Gone("url-api-telemetry", new(corev1.Secret))
 	})
 }
 

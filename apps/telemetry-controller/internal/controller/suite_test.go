@@ -19,6 +19,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -238,6 +239,18 @@ func (p *pod) Report(hash string) { p.Hash.Store(&hash) }
 func (h *house) Get(name string, into client.Object) {
 	h.t.Helper()
 	must(h.t, api.Get(h.t.Context(), client.ObjectKey{Namespace: h.namespace, Name: name}, into))
+}
+
+// Gone waits until an object of the namespace is not there.
+func (h *house) Gone(name string, object client.Object) {
+	h.t.Helper()
+	eventually(h.t, func() error {
+		err := api.Get(h.t.Context(), client.ObjectKey{Namespace: h.namespace, Name: name}, object)
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%s is still there: %w", name, err)
+		}
+		return nil
+	})
 }
 
 // Overlay waits until a workload's ConfigMap satisfies, and returns it.

@@ -20,11 +20,12 @@ import (
 	"github.com/linktrail/linktrail/apps/telemetry-controller/internal/render"
 )
 
-// How long until an object is looked at again without a reason: while pods are about to follow, and when all is done,
-// since objects that are referred to are not watched.
+// How long until an object is looked at again without a reason: while pods are about to follow, while some do not answer,
+// who cost a wait each time, and when all is done, since objects that are referred to are not watched.
 const (
-	soon  = 2 * time.Second
-	later = 30 * time.Second
+	soon   = 2 * time.Second
+	unsure = 10 * time.Second
+	later  = 30 * time.Second
 )
 
 // TelemetryReconciler reconciles a Telemetry.
@@ -129,7 +130,10 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 		return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonConflict, conflict}
 	}
 	r.conclude(t, len(chosen), all)
-	if all.pending > 0 {
+	switch {
+	case all.unknown > 0:
+		next = min(next, unsure)
+	case all.pending > 0:
 		next = min(next, soon)
 	}
 	return next, nil
@@ -158,13 +162,14 @@ func (r *TelemetryReconciler) conclude(t *v1alpha1.Telemetry, workloads int, all
 	setCondition(t, v1alpha1.ConditionReady, done, why, message)
 }
 
-// stall says that nothing more happens until someone changes something.
+// stall says that nothing more happens until someone changes something. What pods have in force is not what is wanted then.
 func (r *TelemetryReconciler) stall(t *v1alpha1.Telemetry, fault userError) {
 	was := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionStalled)
 	if was == nil || was.Status != metav1.ConditionTrue || was.Message != fault.Error() {
 		r.Events.Eventf(t, nil, corev1.EventTypeWarning, fault.reason, "Reconcile", "%s", fault.Error())
 	}
 	setCondition(t, fault.condition, metav1.ConditionFalse, fault.reason, fault.Error())
+	setCondition(t, v1alpha1.ConditionDelivered, metav1.ConditionFalse, fault.reason, fault.Error())
 	setCondition(t, v1alpha1.ConditionStalled, metav1.ConditionTrue, fault.reason, fault.Error())
 	setCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, fault.reason, fault.Error())
 }
