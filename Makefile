@@ -65,7 +65,8 @@ bin/testenv:
 	@go build -o $@ ./hack/testenv/cmd
 
 .PHONY: bench
-bench: build ## measure redirects beside bare servers, write docs/performance.md (ARGS=-help for more)
+bench: build ## measure redirects and the telemetry controller, write docs/performance.md (ARGS=-help for more)
+	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/telemetry-controller ./apps/telemetry-controller
 	@go build -o bin/bench ./hack/bench
 	@exec bin/bench $(ARGS)
 
