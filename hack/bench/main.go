@@ -6,7 +6,7 @@
 // into docs/performance.md, which tells how to read them.
 //
 // Run it by `make bench` from the repository's root. It needs Linux, nginx unless -nginx=false, and kube-apiserver and etcd
-// unless -controller=”.
+// unless -controller is empty.
 package main
 
 import (

@@ -26,7 +26,7 @@ const (
 	opsNumber = 6060
 	// reportTimeout is how long a pod may take, maxReports how many are asked at once.
 	reportTimeout = 2 * time.Second
-	maxReports    = 16
+	maxReports    = 32
 	// reportLimit is the most bytes that are read of an answer.
 	reportLimit = 64 << 10
 )
@@ -53,6 +53,7 @@ func (o OpsListeners) Hash(ctx context.Context, pod *corev1.Pod) (string, error)
 	if err != nil {
 		return "", err
 	}
+	req.Close = true // thousands of connections, kept for the next time, would be memory
 	res, err := o.Client.Do(req)
 	if err != nil {
 		return "", err
@@ -82,12 +83,12 @@ func (c *count) add(other count) {
 	c.unknown += other.unknown
 }
 
-// ask asks all pods for their hash and counts those that have the one wanted. A pod that has not started is pending.
-func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want string) count {
+// ask asks all pods for their hash, each within a slot, and counts those that have the one wanted. A pod that has not
+// started is pending.
+func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want string, slots chan struct{}) count {
 	var mu sync.Mutex
 	var all count
 	var running sync.WaitGroup
-	slots := make(chan struct{}, maxReports)
 	for _, pod := range pods {
 		if pod.Status.Phase != corev1.PodRunning || pod.Status.PodIP == "" {
 			mu.Lock()

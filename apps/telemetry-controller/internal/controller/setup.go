@@ -19,12 +19,12 @@ import (
 )
 
 // CacheOptions are those of the manager's cache: of ConfigMaps and Secrets it holds only what is ours, of everything but
-// for one namespace where that is given.
+// for one namespace where that is given, and of all objects what slim leaves.
 func CacheOptions(namespace string) cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{managedByLabel: ManagedBy})}
 	options := cache.Options{
 		ByObject:         map[client.Object]cache.ByObject{&corev1.ConfigMap{}: ours, &corev1.Secret{}: ours},
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: slim,
 	}
 	if namespace != "" {
 		options.DefaultNamespaces = map[string]cache.Config{namespace: {}}
@@ -67,7 +67,7 @@ func (r *TelemetryReconciler) senders(ctx context.Context, service client.Object
 
 func (r *TelemetryReconciler) requests(ctx context.Context, of func(*v1alpha1.Telemetry) bool) []reconcile.Request {
 	var list v1alpha1.TelemetryList
-	if err := r.List(ctx, &list); err != nil {
+	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Telemetry objects cannot be listed")
 		return nil
 	}

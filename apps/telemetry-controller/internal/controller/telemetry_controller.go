@@ -28,6 +28,9 @@ const (
 	later  = 30 * time.Second
 )
 
+// maxWrites is how many workloads have something applied at once.
+const maxWrites = 8
+
 // TelemetryReconciler reconciles a Telemetry.
 type TelemetryReconciler struct {
 	client.Client               // its cache holds, of ConfigMaps and Secrets, only those that are ours
@@ -83,43 +86,67 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	if err != nil {
 		return 0, err
 	}
+	pods, err := podsOf(ctx, r.Client, t.Namespace)
+	if err != nil {
+		return 0, err
+	}
 	now, next := r.Now(), later
-	var all count
 	var conflict error
-	statuses := make([]v1alpha1.WorkloadStatus, 0, len(chosen))
-	for _, w := range chosen {
-		status := v1alpha1.WorkloadStatus{Kind: w.kind, Name: w.GetName()}
-		if rival := rivalOf(rivals, w); rival != "" {
-			status.ConflictsWith = rival
-			statuses = append(statuses, status)
-			conflict = fmt.Errorf("%s %s is selected by Telemetry %s too", w.kind, w.GetName(), rival)
+	statuses := make([]v1alpha1.WorkloadStatus, len(chosen))
+	overlays := make(map[v1alpha1.Ratio]render.Overlay)
+	for i, w := range chosen {
+		status := &statuses[i]
+		status.Kind, status.Name = w.kind, w.GetName()
+		if status.ConflictsWith = rivalOf(rivals, w); status.ConflictsWith != "" {
+			conflict = fmt.Errorf("%s %s is selected by Telemetry %s too", w.kind, w.GetName(), status.ConflictsWith)
 			continue
 		}
 		var ends time.Duration
-		in.Ratio, ends = ratioOf(t, w.GetName(), now)
+		status.Ratio, ends = ratioOf(t, w.GetName(), now)
 		if ends > 0 {
 			next = min(next, ends)
 		}
-		overlay, err := render.Render(in)
-		if err != nil {
-			return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonInvalidReference, err}
+		overlay, ok := overlays[status.Ratio]
+		if !ok {
+			in.Ratio = status.Ratio
+			if overlay, err = render.Render(in); err != nil {
+				return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonInvalidReference, err}
+			}
+			overlays[status.Ratio] = overlay
 		}
-		if err := r.apply(ctx, t, w, overlay); err != nil {
-			return 0, err
+		status.Hash = overlay.Hash
+	}
+	err = inParallel(ctx, len(chosen), maxWrites, func(ctx context.Context, i int) error {
+		w, status := chosen[i], &statuses[i]
+		if status.ConflictsWith != "" {
+			return nil
 		}
-		pods, err := r.podsOf(ctx, w)
-		if err != nil {
-			return 0, err
+		if err := r.apply(ctx, t, w, overlays[status.Ratio]); err != nil {
+			return err
 		}
 		if t.Spec.Delivery == v1alpha1.DeliveryReload {
-			if err := r.nudge(ctx, pods, overlay.Hash); err != nil {
-				return 0, err
-			}
+			return r.nudge(ctx, pods.of(w), status.Hash)
 		}
-		has := r.ask(ctx, pods, overlay.Hash)
-		all.add(has)
-		status.Hash, status.Ratio, status.Done, status.Pending, status.Unknown = overlay.Hash, in.Ratio, has.done, has.pending, has.unknown
-		statuses = append(statuses, status)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	// One that does not answer takes its time: all that is applied is applied before any is asked.
+	slots := make(chan struct{}, maxReports)
+	err = inParallel(ctx, len(chosen), maxReports, func(ctx context.Context, i int) error {
+		if status := &statuses[i]; status.ConflictsWith == "" {
+			has := r.ask(ctx, pods.of(chosen[i]), status.Hash, slots)
+			status.Done, status.Pending, status.Unknown = has.done, has.pending, has.unknown
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	var all count
+	for _, s := range statuses {
+		all.add(count{s.Done, s.Pending, s.Unknown})
 	}
 	t.Status.Workloads = statuses
 	t.Status.Pods = fmt.Sprintf("%d/%d", all.done, all.done+all.pending+all.unknown)
@@ -183,7 +210,7 @@ func setCondition(t *v1alpha1.Telemetry, kind string, status metav1.ConditionSta
 // rivals are the other Telemetry objects of a namespace.
 func (r *TelemetryReconciler) rivals(ctx context.Context, t *v1alpha1.Telemetry) ([]v1alpha1.Telemetry, error) {
 	var list v1alpha1.TelemetryList
-	if err := r.List(ctx, &list, client.InNamespace(t.Namespace)); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(t.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
 	var rivals []v1alpha1.Telemetry

@@ -13,7 +13,7 @@ import (
 	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
 )
 
-// workload is a Deployment, a StatefulSet or a DaemonSet.
+// workload is a Deployment, a StatefulSet or a DaemonSet. It is the cache's own: nobody may change it.
 type workload struct {
 	client.Object
 	kind string
@@ -32,7 +32,7 @@ func workloads(ctx context.Context, c client.Reader, namespace string, selector 
 	if err != nil {
 		return nil, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonInvalidSelector, err}
 	}
-	opts := []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: chosen}}
+	opts := []client.ListOption{client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: chosen}, client.UnsafeDisableDeepCopy}
 	var found []workload
 	var deployments appsv1.DeploymentList
 	if err := c.List(ctx, &deployments, opts...); err != nil {
