@@ -102,6 +102,32 @@ func telemetry(t *testing.T, r *release) {
 		}
 	})
 
+	t.Run("OK the controller may change no more of workloads than it needs", func(t *testing.T) {
+		account := "--as=system:serviceaccount:" + r.namespace + ":telemetry-controller"
+		for what, patch := range map[string]string{
+			"replicas":           `{"spec":{"replicas":0}}`,
+			"an image":           `{"spec":{"template":{"spec":{"containers":[{"name":"url-api","image":"elsewhere"}]}}}}`,
+			"another annotation": `{"spec":{"template":{"metadata":{"annotations":{"a":"b"}}}}}`,
+		} {
+			out, err := r.tryKubectl("patch", "deployment", "url-api", account, "--dry-run=server", "-p", patch)
+			if err == nil || !strings.Contains(err.Error(), "nothing of a workload but") {
+				t.Errorf("%s: %s %v", what, out, err)
+			}
+		}
+		for _, policy := range []string{"pods", "telemetries", "workloads"} { // what Kubernetes says of their types
+			warnings := r.kubectl(t, "get", "validatingadmissionpolicy", r.namespace+"-telemetry-controller-"+policy, "-o", "jsonpath={.status.typeChecking.expressionWarnings}")
+			if warnings != "" {
+				t.Errorf("the policy for %s: %s", policy, warnings)
+			}
+		}
+	})
+
+	t.Run("OK services that do not follow by themselves", func(t *testing.T) {
+		r.mustOrders(t)
+		t.Run("OK a foreign go-zero service follows by Rollout", func(t *testing.T) { rollout(t, r, jaeger, other) })
+		t.Run("OK what has not followed is never delivered", func(t *testing.T) { unfollowed(t, r) })
+	})
+
 	t.Run("OK without controller and object", func(t *testing.T) {
 		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "0", "--timeout", "2m")
 		r.kubectl(t, "delete", "telemetry", "default")
@@ -126,9 +152,8 @@ func found(t *testing.T, jaeger tracequery.Reader, id string) (err error) {
 // applyTelemetry has the object send to a Service.
 func (r *release) applyTelemetry(t *testing.T, service string) {
 	t.Helper()
-	manifest := fmt.Sprintf(`{"apiVersion": "telemetry.linktrail.io/v1alpha1", "kind": "Telemetry", "metadata": {"name": "default"}, "spec": {
-		"selector": {"matchLabels": {"app.kubernetes.io/part-of": "linktrail"}}, "exporter": {"serviceRef": {"name": %q, "port": 4317}}}}`, service)
-	r.shell(t, "kubectl --namespace "+r.namespace+" apply --filename - <<'END'\n"+manifest+"\nEND")
+	r.apply(t, fmt.Sprintf(`{"apiVersion": "telemetry.linktrail.io/v1alpha1", "kind": "Telemetry", "metadata": {"name": "default"}, "spec": {
+		"selector": {"matchLabels": {"app.kubernetes.io/part-of": "linktrail"}}, "exporter": {"serviceRef": {"name": %q, "port": 4317}}}}`, service))
 }
 
 // waitTelemetry waits until the object says that all pods have what it says in force.

@@ -24,7 +24,8 @@ const (
 	// ManagedBy is the value of app.kubernetes.io/managed-by of all objects that are ours.
 	ManagedBy = "telemetry-controller"
 	// HashAnnotation of a pod is the hash of the overlay that it should have in force: when it changes, the kubelet writes
-	// the pod's volumes at once, and not within the minute or two that it otherwise takes.
+	// the pod's volumes at once, and not within the minute or two that it otherwise takes. In a pod template, it is that of
+	// the overlay which its pods were made for.
 	HashAnnotation = "telemetry.linktrail.io/overlay"
 
 	managedByLabel = "app.kubernetes.io/managed-by"

@@ -80,10 +80,10 @@ func (r *TelemetryReconciler) requests(ctx context.Context, of func(*v1alpha1.Te
 	return requests
 }
 
-// podMoved reports whether a pod has come to another phase, address or end since.
+// podMoved reports whether a pod has come to another phase, address, readiness or end since.
 func podMoved(before, after client.Object) bool {
 	old, ok := before.(*corev1.Pod)
 	now, too := after.(*corev1.Pod)
 	return ok && too && (old.Status.Phase != now.Status.Phase || old.Status.PodIP != now.Status.PodIP ||
-		old.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero())
+		ready(old) != ready(now) || old.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero())
 }

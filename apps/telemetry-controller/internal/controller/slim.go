@@ -15,25 +15,29 @@ func slim(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Pod:
 		slimMeta(&o.ObjectMeta)
-		var ops []corev1.Container
-		for _, c := range o.Spec.Containers {
-			for _, p := range c.Ports {
-				if p.Name == opsPort {
-					ops = append(ops, corev1.Container{Ports: []corev1.ContainerPort{{Name: opsPort, ContainerPort: p.ContainerPort}}})
-				}
-			}
-		}
-		o.Spec = corev1.PodSpec{Containers: ops}
-		o.Status = corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP}
+		o.Spec = corev1.PodSpec{Containers: slimPorts(o.Spec.Containers)}
+		o.Status = corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP, Conditions: slimConditions(o.Status.Conditions)}
 	case *appsv1.Deployment:
 		slimMeta(&o.ObjectMeta)
-		o.Spec, o.Status = appsv1.DeploymentSpec{Selector: o.Spec.Selector}, appsv1.DeploymentStatus{}
+		s := o.Spec
+		o.Spec = appsv1.DeploymentSpec{Replicas: s.Replicas, Paused: s.Paused, Selector: s.Selector, Template: slimTemplate(o.Name, s.Template)}
+		var progress []appsv1.DeploymentCondition
+		for _, c := range o.Status.Conditions {
+			if c.Type == appsv1.DeploymentProgressing {
+				progress = append(progress, appsv1.DeploymentCondition{Type: c.Type, Status: c.Status, Reason: c.Reason})
+			}
+		}
+		o.Status.Conditions = progress
 	case *appsv1.StatefulSet:
 		slimMeta(&o.ObjectMeta)
-		o.Spec, o.Status = appsv1.StatefulSetSpec{Selector: o.Spec.Selector}, appsv1.StatefulSetStatus{}
+		s := o.Spec
+		o.Spec = appsv1.StatefulSetSpec{Replicas: s.Replicas, UpdateStrategy: s.UpdateStrategy, Selector: s.Selector, Template: slimTemplate(o.Name, s.Template)}
+		o.Status.Conditions = nil
 	case *appsv1.DaemonSet:
 		slimMeta(&o.ObjectMeta)
-		o.Spec, o.Status = appsv1.DaemonSetSpec{Selector: o.Spec.Selector}, appsv1.DaemonSetStatus{}
+		s := o.Spec
+		o.Spec = appsv1.DaemonSetSpec{UpdateStrategy: s.UpdateStrategy, Selector: s.Selector, Template: slimTemplate(o.Name, s.Template)}
+		o.Status.Conditions = nil
 	}
 	return object, nil
 }
@@ -45,4 +49,47 @@ func slimMeta(m *metav1.ObjectMeta) {
 	if ok {
 		m.Annotations = map[string]string{HashAnnotation: hash}
 	}
+}
+
+// slimPorts leaves the ops port.
+func slimPorts(containers []corev1.Container) (slim []corev1.Container) {
+	for _, c := range containers {
+		for _, p := range c.Ports {
+			if p.Name == opsPort {
+				slim = append(slim, corev1.Container{Ports: []corev1.ContainerPort{{Name: opsPort, ContainerPort: p.ContainerPort}}})
+			}
+		}
+	}
+	return slim
+}
+
+// slimConditions leaves whether a pod is ready.
+func slimConditions(conditions []corev1.PodCondition) (slim []corev1.PodCondition) {
+	for _, c := range conditions {
+		if c.Type == corev1.PodReady {
+			slim = append(slim, corev1.PodCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	return slim
+}
+
+// slimTemplate leaves of a workload's pod template what may be an overlay's.
+func slimTemplate(workload string, t corev1.PodTemplateSpec) (slim corev1.PodTemplateSpec) {
+	slim.Annotations = t.Annotations
+	slimMeta(&slim.ObjectMeta)
+	for _, v := range t.Spec.Volumes {
+		if v.Name == OverlayVolume || mountsConfigMap(v, overlayNameOf(workload)) {
+			slim.Spec.Volumes = append(slim.Spec.Volumes, v)
+		}
+	}
+	for _, c := range t.Spec.Containers {
+		with := corev1.Container{Name: c.Name}
+		for _, m := range c.VolumeMounts {
+			if m.MountPath == OverlayPath {
+				with.VolumeMounts = append(with.VolumeMounts, m)
+			}
+		}
+		slim.Spec.Containers = append(slim.Spec.Containers, with)
+	}
+	return slim
 }

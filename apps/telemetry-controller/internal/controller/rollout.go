@@ -1,0 +1,183 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
+)
+
+// rollout is how far a workload's own controller is with replacing its pods.
+type rollout struct {
+	// updated is how many pods are of the present template.
+	updated int32
+	// going is what is missing until it has ended; "" when it has, and when it is held.
+	going string
+	// held is why it does not go on until someone changes something; "" when it does.
+	held string
+}
+
+// unseen is a rollout of which its controller has not heard yet.
+var unseen = rollout{going: "its change has not been taken up yet"}
+
+func deploymentRollout(d *appsv1.Deployment) rollout {
+	want, has := replicas(d.Spec.Replicas), d.Status
+	r := rollout{updated: has.UpdatedReplicas}
+	switch {
+	case has.ObservedGeneration < d.Generation:
+		return unseen
+	case d.Spec.Paused && (has.UpdatedReplicas < want || has.Replicas > has.UpdatedReplicas):
+		r.held = "it is paused"
+	case has.UpdatedReplicas < want:
+		r.going = fmt.Sprintf("%d of %d pods are updated", has.UpdatedReplicas, want)
+	case has.Replicas > has.UpdatedReplicas:
+		r.going = fmt.Sprintf("%d pods of before are still there", has.Replicas-has.UpdatedReplicas)
+	default:
+		r.going = unavailable(has.AvailableReplicas, want)
+	}
+	for _, c := range has.Conditions {
+		if r.going != "" && c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
+			r.going += ", " + c.Reason
+		}
+	}
+	return r
+}
+
+func statefulSetRollout(s *appsv1.StatefulSet) rollout {
+	want, has := replicas(s.Spec.Replicas), s.Status
+	r := rollout{updated: has.UpdatedReplicas}
+	var partition int32
+	if update := s.Spec.UpdateStrategy.RollingUpdate; update != nil && update.Partition != nil {
+		partition = *update.Partition
+	}
+	switch {
+	case has.ObservedGeneration < s.Generation:
+		return unseen
+	case has.UpdatedReplicas < want && s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType:
+		r.held = onDelete
+	case has.UpdatedReplicas < want-partition:
+		r.going = fmt.Sprintf("%d of %d pods are updated", has.UpdatedReplicas, want-partition)
+	case has.AvailableReplicas < want:
+		r.going = unavailable(has.AvailableReplicas, want)
+	case has.UpdatedReplicas < want:
+		r.held = fmt.Sprintf("its partition, %d, keeps pods as they are", partition)
+	}
+	return r
+}
+
+func daemonSetRollout(d *appsv1.DaemonSet) rollout {
+	has := d.Status
+	r := rollout{updated: has.UpdatedNumberScheduled}
+	switch {
+	case has.ObservedGeneration < d.Generation:
+		return unseen
+	case has.UpdatedNumberScheduled >= has.DesiredNumberScheduled:
+		r.going = unavailable(has.NumberAvailable, has.DesiredNumberScheduled)
+	case d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType:
+		r.held = onDelete
+	default:
+		r.going = fmt.Sprintf("%d of %d pods are updated", has.UpdatedNumberScheduled, has.DesiredNumberScheduled)
+	}
+	return r
+}
+
+const onDelete = "its update strategy is OnDelete: pods are replaced as someone deletes them"
+
+func unavailable(has, want int32) string {
+	if has >= want {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d pods are available", has, want)
+}
+
+func replicas(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+// queue lets one workload at a time have its pods replaced.
+type queue struct {
+	reconciler *TelemetryReconciler
+	telemetry  *v1alpha1.Telemetry
+	busy       string // whose pods are being replaced, and how far that is; "" is nobody's
+	moves      bool   // something happens without anyone's doing
+}
+
+// busyOf returns a workload, of those that are selected, whose pods are being replaced. A rollout that does not get on keeps
+// the others as they are: what broke it might break them.
+func busyOf(chosen []workload) string {
+	for _, w := range chosen {
+		if w.rollout.going != "" {
+			return fmt.Sprintf("%s (%s)", w, w.rollout.going)
+		}
+	}
+	return ""
+}
+
+// roll has a workload's pods replaced when it is its turn, and says in its status what it waits for. That something is taken
+// out of a pod template replaces pods too, so it waits as well.
+func (q *queue) roll(ctx context.Context, w workload, status *v1alpha1.WorkloadStatus) error {
+	want := insertionFor(q.telemetry, w, status.Hash)
+	rolls, wrong := q.telemetry.Spec.Delivery == v1alpha1.DeliveryRollout, !want.equal(inserted(w))
+	if wrong && want.empty() { // what looks like the controller's may be someone else's
+		var err error
+		if wrong, err = q.reconciler.applied(ctx, w); err != nil {
+			return err
+		}
+	}
+	switch {
+	case wrong && w.rollout.going != "":
+		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, w.rollout.going
+		q.moves = true
+	case wrong && q.busy != "":
+		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, "waits for "+q.busy
+		q.moves = true
+	case wrong:
+		if err := q.reconciler.insert(ctx, w, want); err != nil {
+			return err
+		}
+		q.reconciler.Events.Eventf(q.telemetry, w.Object, corev1.EventTypeNormal, v1alpha1.ReasonRolloutInProgress, "Rollout", "%s has a new pod template, for overlay %s", w, status.Hash)
+		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, unseen.going
+		q.busy, q.moves = fmt.Sprintf("%s (%s)", w, unseen.going), true
+	case rolls && want.empty():
+		status.Reason = v1alpha1.ReasonNotMounted
+		status.Message = fmt.Sprintf("its pods do not mount ConfigMap %s at %s; injection: Mount does that", w.overlayName(), OverlayPath)
+	case !rolls && len(want.containers) == 0: // how its pods come and go is not ours
+	case w.rollout.going != "":
+		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, w.rollout.going
+		q.moves = true
+	case w.rollout.held != "":
+		status.Reason, status.Message = v1alpha1.ReasonRolloutHeld, w.rollout.held
+	}
+	return nil
+}
+
+// carrying counts the pods of a workload that were made of a template with a hash and are ready. A pod that was told to
+// read it says nothing about its template, so no more are done than the workload's own controller has updated.
+func carrying(w workload, pods []*corev1.Pod, hash string) count {
+	var done int32
+	for _, pod := range pods {
+		if pod.Annotations[HashAnnotation] == hash && ready(pod) {
+			done++
+		}
+	}
+	if w.template.Annotations[HashAnnotation] != hash {
+		done = 0
+	}
+	done = min(done, w.rollout.updated)
+	return count{done: done, pending: int32(len(pods)) - done} //nolint:gosec // the API server has fewer pods
+}
+
+func ready(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
