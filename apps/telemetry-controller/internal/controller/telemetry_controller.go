@@ -105,7 +105,7 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	now, next := r.Now(), later
 	var all count
 	var conflict error
-	line := queue{reconciler: r, telemetry: t, busy: busyOf(chosen)}
+	line := queue{reconciler: r, telemetry: t, first: busy(chosen)}
 	statuses := make([]v1alpha1.WorkloadStatus, 0, len(chosen))
 	for _, w := range chosen {
 		status := v1alpha1.WorkloadStatus{Kind: w.kind, Name: w.GetName()}
