@@ -71,14 +71,7 @@ func TestApply(t *testing.T) {
 		})
 	}
 	pods[0].Report(hash)
-	eventually(t, func() error {
-		var now v1alpha1.Telemetry
-		h.Get("default", &now)
-		if now.Status.Pods != "1/2" {
-			return fmt.Errorf("%s pods have followed, want 1/2", now.Status.Pods)
-		}
-		return nil
-	})
+	h.Followed("default", "1/2")
 	pods[1].Say(nil) // it does not answer
 	h.Condition("default", v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonPodsUnknown)
 	pods[1].Report(hash)

@@ -13,6 +13,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
@@ -157,8 +159,8 @@ func TestInjection(t *testing.T) {
 	})
 }
 
-// TestInjectionAtOnce has the pods of several workloads, which reload what they have, mount it first.
-func TestInjectionAtOnce(t *testing.T) {
+// TestInjectionReload has pods that read a change themselves mount it first.
+func TestInjectionReload(t *testing.T) {
 	h := MustHouse(t)
 	h.Deployment("a", shop)
 	h.Deployment("b", shop)
@@ -203,6 +205,58 @@ func TestInjectionIntoNothing(t *testing.T) {
 	if diff := cmp.Diff(before, h.Template("shop")); diff != "" {
 		t.Errorf("-before +after\n%s", diff)
 	}
+}
+
+// TestInjectionBesideOthers has a workload's own chart take a container out while the overlay is mounted there.
+func TestInjectionBesideOthers(t *testing.T) {
+	h := MustHouse(t)
+	manifest := func(containers ...string) map[string]any {
+		labels := map[string]any{"app": "shop"}
+		var list []any
+		for _, name := range containers {
+			list = append(list, map[string]any{"name": name, "image": name})
+		}
+		return map[string]any{
+			"apiVersion": "apps/v1", "kind": "Deployment",
+			"metadata": map[string]any{"namespace": h.namespace, "name": "shop", "labels": map[string]any{"app.kubernetes.io/part-of": "linktrail"}},
+			"spec": map[string]any{
+				"selector": map[string]any{"matchLabels": labels},
+				"template": map[string]any{"metadata": map[string]any{"labels": labels}, "spec": map[string]any{"containers": list}},
+			},
+		}
+	}
+	apply := func(containers ...string) error {
+		object := &unstructured.Unstructured{Object: manifest(containers...)}
+		return api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("helm"), client.ForceOwnership)
+	}
+	must(t, apply("orders", "proxy", "sidecar"))
+	h.Rolled("shop")
+	h.Telemetry("default", injection)
+	h.Mounted("shop", true)
+
+	t.Run("OK by a patch", func(t *testing.T) {
+		var object appsv1.Deployment
+		h.Get("shop", &object)
+		must(t, api.Patch(t.Context(), &object, client.RawPatch(types.StrategicMergePatchType,
+			[]byte(`{"spec":{"template":{"spec":{"containers":[{"name":"sidecar","$patch":"delete"}]}}}}`))))
+		if got := h.Template("shop").Spec.Containers; len(got) != 2 {
+			t.Errorf("containers are %+v", got)
+		}
+		h.Rolled("shop")
+	})
+	t.Run("Err by server-side apply", func(t *testing.T) {
+		if err := apply("orders"); err == nil || !strings.Contains(err.Error(), "image: Required value") {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("OK by server-side apply once it is mounted no more", func(t *testing.T) {
+		h.Change("default", func(s *v1alpha1.TelemetrySpec) { s.Injection = v1alpha1.InjectionNone })
+		h.Mounted("shop", false)
+		must(t, apply("orders"))
+		if got := h.Template("shop").Spec.Containers; len(got) != 1 {
+			t.Errorf("containers are %+v", got)
+		}
+	})
 }
 
 // TestNoFinalizer has no finalizer on an object that puts nothing in.

@@ -104,19 +104,25 @@ func replicas(n *int32) int32 {
 type queue struct {
 	reconciler *TelemetryReconciler
 	telemetry  *v1alpha1.Telemetry
-	busy       string // whose pods are being replaced, and how far that is; "" is nobody's
-	moves      bool   // something happens without anyone's doing
+	first      *workload // the first of those that are selected whose pods are being replaced, whoever began it
+	moves      bool      // something happens without anyone's doing
 }
 
-// busyOf returns a workload, of those that are selected, whose pods are being replaced. A rollout that does not get on keeps
-// the others as they are: what broke it might break them.
-func busyOf(chosen []workload) string {
-	for _, w := range chosen {
-		if w.rollout.going != "" {
-			return fmt.Sprintf("%s (%s)", w, w.rollout.going)
+// busy returns the first workload whose pods are being replaced. When that does not get on, the others stay as they are: what
+// broke it might break them.
+func busy(chosen []workload) *workload {
+	for i := range chosen {
+		if chosen[i].rollout.going != "" {
+			return &chosen[i]
 		}
 	}
-	return ""
+	return nil
+}
+
+// turn reports whether a workload may have its pods replaced. One that is being rolled out with something of the controller's
+// in its template may have that exchanged: it may be what keeps the rollout from ending.
+func (q *queue) turn(w workload) bool {
+	return q.first == nil || q.first.Object == w.Object && touched(w)
 }
 
 // roll has a workload's pods replaced when it is its turn, and says in its status what it waits for. That something is taken
@@ -131,19 +137,17 @@ func (q *queue) roll(ctx context.Context, w workload, status *v1alpha1.WorkloadS
 		}
 	}
 	switch {
-	case wrong && w.rollout.going != "":
-		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, w.rollout.going
-		q.moves = true
-	case wrong && q.busy != "":
-		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, "waits for "+q.busy
-		q.moves = true
-	case wrong:
+	case wrong && q.turn(w):
 		if err := q.reconciler.insert(ctx, w, want); err != nil {
 			return err
 		}
 		q.reconciler.Events.Eventf(q.telemetry, w.Object, corev1.EventTypeNormal, v1alpha1.ReasonRolloutInProgress, "Rollout", "%s has a new pod template, for overlay %s", w, status.Hash)
-		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, unseen.going
-		q.busy, q.moves = fmt.Sprintf("%s (%s)", w, unseen.going), true
+		w.rollout = unseen
+		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, w.rollout.going
+		q.first, q.moves = &w, true
+	case wrong:
+		status.Reason, status.Message = v1alpha1.ReasonRolloutInProgress, fmt.Sprintf("waits for %s (%s)", q.first, q.first.rollout.going)
+		q.moves = true
 	case rolls && want.empty():
 		status.Reason = v1alpha1.ReasonNotMounted
 		status.Message = fmt.Sprintf("its pods do not mount ConfigMap %s at %s; injection: Mount does that", w.overlayName(), OverlayPath)

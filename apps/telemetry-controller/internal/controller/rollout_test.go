@@ -43,16 +43,12 @@ func TestRollout(t *testing.T) {
 
 	h.Pod("analytics-rpc", "analytics-rpc-new", first).Ready(t)
 	pod := h.Pod("url-api", "url-api-new", second)
-	object := h.Condition("default", v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonPodsPending)
-	if object.Status.Pods != "1/3" {
-		t.Errorf("%s pods have followed, want 1/3: one is of before, one not ready", object.Status.Pods)
-	}
+	h.Followed("default", "1/3") // one is of before, one not ready
+	h.Condition("default", v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonPodsPending)
 	must(t, api.Delete(t.Context(), old.Pod))
 	pod.Ready(t)
-	object = h.Condition("default", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
-	if object.Status.Pods != "2/2" {
-		t.Errorf("%s pods have followed, want 2/2", object.Status.Pods)
-	}
+	h.Followed("default", "2/2")
+	object := h.Condition("default", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
 	if asked := old.asked.Load() + pod.asked.Load(); asked > 0 {
 		t.Errorf("pods were asked %d times", asked)
 	}
@@ -117,7 +113,7 @@ func TestRolloutOfOthers(t *testing.T) {
 	h.Rolling("url-api", 0, 1)
 	h.Telemetry("default", rollout)
 	h.Workload("default", "analytics-rpc", v1alpha1.ReasonRolloutInProgress, "waits for Deployment url-api (0 of 1 pods are updated)")
-	h.Workload("default", "url-api", v1alpha1.ReasonRolloutInProgress, "0 of 1 pods are updated")
+	h.Workload("default", "url-api", v1alpha1.ReasonRolloutInProgress, "waits for Deployment url-api (0 of 1 pods are updated)")
 	for _, name := range []string{"analytics-rpc", "url-api"} {
 		if got := h.Template(name).Annotations; len(got) > 0 {
 			t.Errorf("%s has %v", name, got)
@@ -125,6 +121,27 @@ func TestRolloutOfOthers(t *testing.T) {
 	}
 	h.Rolled("url-api")
 	h.Stamped("analytics-rpc")
+}
+
+// TestRolloutMended has an overlay break the first workload that gets it, and another one mend it.
+func TestRolloutMended(t *testing.T) {
+	h := MustHouse(t)
+	h.Deployment("analytics-rpc", mounts("analytics-rpc"))
+	h.Deployment("url-api", mounts("url-api"))
+	h.Telemetry("default", rollout)
+	broken := h.Stamped("analytics-rpc")
+	h.Rolling("analytics-rpc", 0, 1)
+	h.Workload("default", "url-api", v1alpha1.ReasonRolloutInProgress, "waits for Deployment analytics-rpc (0 of 1 pods are updated)")
+	h.Change("default", func(s *v1alpha1.TelemetrySpec) { s.Exporter.Endpoint = "mended:4317" })
+	h.Overlay("analytics-rpc", has("Endpoint: mended:4317"))
+	if mended := h.Stamped("analytics-rpc"); mended == broken {
+		t.Error("the hash is the same")
+	}
+	if got := h.Template("url-api").Annotations; len(got) > 0 {
+		t.Errorf("the other one has %v", got)
+	}
+	h.Rolled("analytics-rpc")
+	h.Stamped("url-api")
 }
 
 // TestRolloutHeld has workloads whose pods are not replaced by themselves: they keep nobody waiting.
@@ -177,10 +194,8 @@ func TestRolloutNotMounted(t *testing.T) {
 	h.Deployment("shop")
 	h.Pod("shop", "shop-1").Ready(t)
 	h.Telemetry("default", rollout)
-	object := h.Condition("default", v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonNotMounted)
-	if object.Status.Pods != "0/1" {
-		t.Errorf("%s pods have followed, want 0/1", object.Status.Pods)
-	}
+	h.Followed("default", "0/1")
+	h.Condition("default", v1alpha1.ConditionDelivered, metav1.ConditionFalse, v1alpha1.ReasonNotMounted)
 	if got := h.Template("shop").Annotations; len(got) > 0 {
 		t.Errorf("the template has %v", got)
 	}

@@ -363,6 +363,19 @@ func (h *house) Workload(object, name, reason, message string) (status v1alpha1.
 	return status
 }
 
+// Followed waits until an object's status says how many pods have followed, as in 1/2.
+func (h *house) Followed(name, want string) {
+	h.t.Helper()
+	eventually(h.t, func() error {
+		var now v1alpha1.Telemetry
+		h.Get(name, &now)
+		if now.Status.Pods != want {
+			return fmt.Errorf("%s pods have followed, want %s: %+v", now.Status.Pods, want, now.Status)
+		}
+		return nil
+	})
+}
+
 // hashOf is the hash of an overlay without headers.
 func hashOf(config *corev1.ConfigMap) string {
 	return telemetry.OverlayHash([]byte(config.Data[telemetry.OverlayFile]), nil)

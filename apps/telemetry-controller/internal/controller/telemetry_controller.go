@@ -151,7 +151,7 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	if err != nil {
 		return 0, err
 	}
-	line := queue{reconciler: r, telemetry: t, busy: busyOf(chosen)}
+	line := queue{reconciler: r, telemetry: t, first: busy(chosen)}
 	for i, w := range chosen {
 		if statuses[i].ConflictsWith != "" {
 			continue
