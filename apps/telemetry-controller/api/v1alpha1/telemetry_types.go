@@ -282,6 +282,9 @@ const (
 	ReasonNoRootSpans = "NoRootSpans"
 )
 
+// ListedWorkloads is how many workloads a status lists at most. An object has to fit into 1.5 MiB of etcd's.
+const ListedWorkloads = 1000
+
 // TelemetryStatus is what was done.
 type TelemetryStatus struct {
 	// observedGeneration is the spec's that the rest is of.
@@ -296,12 +299,15 @@ type TelemetryStatus struct {
 	// +optional
 	Pods string `json:"pods,omitempty"`
 
-	// workloads are those that are selected.
-	// +listType=map
-	// +listMapKey=kind
-	// +listMapKey=name
+	// workloads are those that are selected, up to 1,000: those first that another object selects too, that have a reason,
+	// or pods that do not have in force what was applied.
+	// +listType=atomic
 	// +optional
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
+
+	// omittedWorkloads is how many more are selected. Pods and conditions are of all.
+	// +optional
+	OmittedWorkloads int32 `json:"omittedWorkloads,omitempty"`
 
 	// conditions are Ready, EndpointResolved, ConfigApplied, Delivered and Stalled.
 	// +listType=map

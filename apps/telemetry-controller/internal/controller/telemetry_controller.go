@@ -2,6 +2,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ func (r *TelemetryReconciler) Reconcile(ctx context.Context, req ctrl.Request) (
 	before := t.Status.DeepCopy()
 	defer func() {
 		t.Status.ObservedGeneration = t.Generation
+		shorten(&t.Status)
 		if !equality.Semantic.DeepEqual(*before, t.Status) {
 			base := t.DeepCopy()
 			base.Status = *before
@@ -176,7 +178,7 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 		all.add(count{s.Done, s.Pending, s.Unknown})
 	}
 	r.noteRootless(t, statuses)
-	t.Status.Workloads = statuses
+	t.Status.Workloads, t.Status.OmittedWorkloads = statuses, 0
 	t.Status.Pods = fmt.Sprintf("%d/%d", all.done, all.done+all.pending+all.unknown)
 	if err := r.prune(ctx, t, chosen); err != nil {
 		return 0, err
@@ -223,13 +225,42 @@ func (r *TelemetryReconciler) follow(ctx context.Context, t *v1alpha1.Telemetry,
 // noteRootless tells of overrides that have turned out to be without effect.
 func (r *TelemetryReconciler) noteRootless(t *v1alpha1.Telemetry, statuses []v1alpha1.WorkloadStatus) {
 	for _, s := range statuses {
+		if s.Reason != v1alpha1.ReasonNoRootSpans {
+			continue
+		}
 		known := slices.ContainsFunc(t.Status.Workloads, func(was v1alpha1.WorkloadStatus) bool {
 			return was.Kind == s.Kind && was.Name == s.Name && was.Reason == s.Reason
 		})
-		if s.Reason == v1alpha1.ReasonNoRootSpans && !known {
+		if !known {
 			r.Events.Eventf(t, nil, corev1.EventTypeWarning, s.Reason, "Sample", "%s %s: %s", s.Kind, s.Name, s.Message)
 		}
 	}
+}
+
+// shorten leaves as many workloads in a status as etcd bears: those first of which something is to be told.
+func shorten(s *v1alpha1.TelemetryStatus) {
+	more := len(s.Workloads) - v1alpha1.ListedWorkloads
+	if more <= 0 {
+		return
+	}
+	slices.SortStableFunc(s.Workloads, func(a, b v1alpha1.WorkloadStatus) int {
+		return cmp.Compare(urgency(b), urgency(a))
+	})
+	s.Workloads, s.OmittedWorkloads = s.Workloads[:v1alpha1.ListedWorkloads], int32(more) //nolint:gosec // the API server has fewer workloads
+	slices.SortFunc(s.Workloads, func(a, b v1alpha1.WorkloadStatus) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// urgency is the more, the rather someone wants to know of a workload.
+func urgency(s v1alpha1.WorkloadStatus) int {
+	switch {
+	case s.ConflictsWith != "", s.Reason != "":
+		return 2
+	case s.Pending > 0, s.Unknown > 0:
+		return 1
+	}
+	return 0
 }
 
 // conclude sets the conditions of an object whose overlays are applied.
