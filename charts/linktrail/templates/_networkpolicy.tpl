@@ -7,8 +7,10 @@ traces and analytics-rpc. All have DNS, the collector, and metrics that Promethe
 {{- $policy := $root.Values.networkPolicy -}}
 {{- if $policy.enabled -}}
 {{- $metricsFrom := $policy.metricsFrom -}}
-{{- if $root.Values.telemetry.controller.enabled -}}
-{{- $metricsFrom = append $metricsFrom (dict "podSelector" (dict "matchLabels" (dict "app.kubernetes.io/name" "telemetry-controller"))) -}}
+{{- if include "linktrail.controlled" $root -}}
+{{- $controller := dict "podSelector" (dict "matchLabels" (dict "app.kubernetes.io/name" "telemetry-controller")) -}}
+{{- if $root.Values.telemetry.externalController -}}{{- $controller = set $controller "namespaceSelector" dict -}}{{- end -}}
+{{- $metricsFrom = append $metricsFrom $controller -}}
 {{- end -}}
 {{- $ingress := .ingress | default list -}}
 {{- if $metricsFrom -}}
