@@ -163,20 +163,20 @@ func (s *apiServer) start() (stop func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start kube-apiserver and etcd of %s: %w", os.Getenv(assetsVariable), err)
 	}
-	stop = environment.Stop
+	end := environment.Stop
 	if s.Client, err = client.New(config, client.Options{}); err != nil {
-		return nil, errors.Join(err, stop())
+		return nil, errors.Join(err, end())
 	}
 	if s.kubeconfig, err = kubeconfig(environment); err != nil {
-		return nil, errors.Join(err, stop())
+		return nil, errors.Join(err, end())
 	}
 	restricted := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: namespace, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
 	}}
 	if err := s.Create(context.Background(), restricted); err != nil {
-		return nil, errors.Join(err, stop())
+		return nil, errors.Join(err, end())
 	}
-	return func() error { return errors.Join(stop(), os.RemoveAll(filepath.Dir(s.kubeconfig))) }, nil
+	return func() error { return errors.Join(end(), os.RemoveAll(filepath.Dir(s.kubeconfig))) }, nil
 }
 
 // kubeconfig writes a file by which helm may do all, in a folder of its own, and returns its name.

@@ -91,7 +91,9 @@ func TestTraced(t *testing.T) {
 		}
 	})
 	t.Run("ERR one that fails has one", func(t *testing.T) {
-		got := spans(func(context.Context, ctrl.Request) (ctrl.Result, error) { return ctrl.Result{}, errors.New("no rights") })
+		got := spans(func(context.Context, ctrl.Request) (ctrl.Result, error) {
+			return ctrl.Result{}, errors.New("no rights")
+		})
 		if len(got) != 1 || got[0].Status() != (sdktrace.Status{Code: codes.Error, Description: "no rights"}) {
 			t.Errorf("spans are %+v", got)
 		}
