@@ -51,7 +51,7 @@ type runKey struct{}
 func (r *run) start() {
 	if r.span == nil {
 		_, r.span = otel.Tracer(tracerName).Start(r.ctx, "reconcile "+r.what, trace.WithTimestamp(r.begin), trace.WithAttributes(
-			semconv.K8SNamespaceName(r.request.Namespace), attribute.String("linktrail."+r.what+".name", r.request.Name)))
+			semconv.K8SNamespaceName(r.request.Namespace), attribute.String("linktrail.object.name", r.request.Name)))
 	}
 }
 

@@ -85,7 +85,7 @@ func TestTraced(t *testing.T) {
 				t.Errorf("%s began before the run", name)
 			}
 		}
-		want := attribute.NewSet(attribute.String("k8s.namespace.name", "shop"), attribute.String("linktrail.telemetry.name", "default"), attribute.Int("linktrail.writes", 2))
+		want := attribute.NewSet(attribute.String("k8s.namespace.name", "shop"), attribute.String("linktrail.object.name", "default"), attribute.Int("linktrail.writes", 2))
 		if has := attribute.NewSet(run.Attributes()...); has != want {
 			t.Errorf("its attributes are %v, want %v", has.ToSlice(), want.ToSlice())
 		}
