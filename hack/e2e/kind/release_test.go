@@ -180,7 +180,9 @@ func (r *release) settle(t *testing.T) {
 	}
 	must(t, json.Unmarshal([]byte(r.kubectl(t, "get", "deployments,statefulsets", "-o", "json")), &workloads))
 	for _, workload := range workloads.Items {
-		want[workload.Metadata.app()] += workload.Spec.Replicas
+		if n := workload.Spec.Replicas; n > 0 {
+			want[workload.Metadata.app()] += n
+		}
 	}
 	doors.Eventually(t, "all pods are ready", func() error {
 		ready := make(map[string]int)
