@@ -38,8 +38,15 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and $v.telemetry.controller.enabled (or $v.telemetry.overlay.telemetry $v.telemetry.overlay.headers) -}}
-{{- fail "telemetry.overlay: the telemetry controller writes it; leave it empty, or set telemetry.controller.enabled=false" -}}
+{{- $own := (index $v "telemetry-controller").enabled -}}
+{{- if and $own $v.telemetry.externalController -}}
+{{- fail "telemetry.externalController: this release brings a telemetry controller too; set telemetry-controller.enabled=false, or leave it off" -}}
+{{- end -}}
+{{- if and (include "linktrail.controlled" .) (or $v.telemetry.overlay.telemetry $v.telemetry.overlay.headers) -}}
+{{- fail "telemetry.overlay: a telemetry controller writes it; say it in telemetry.endpoint, batcher, sampler and headersSecret, or do without the controller, telemetry-controller.enabled=false" -}}
+{{- end -}}
+{{- if and $v.telemetry.headersSecret (not $own) -}}
+{{- fail "telemetry.headersSecret: the telemetry controller brings it to the services, and telemetry-controller.enabled is false; use telemetry.overlay.headers" -}}
 {{- end -}}
 {{- with $v.analyticsConsumer.autoscaling -}}
 {{- if and .enabled (gt (int .maxReplicas) $partitions) -}}

@@ -15,6 +15,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "telemetry-controller.labels" -}}
 {{ include "telemetry-controller.selectorLabels" . }}
 app.kubernetes.io/component: telemetry-controller
+{{ include "telemetry-controller.sharedLabels" . }}
+{{- end -}}
+
+{{/* The test's pod is no backend of the Service. */}}
+{{- define "telemetry-controller.testLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{ include "telemetry-controller.sharedLabels" . }}
+{{- end -}}
+
+{{- define "telemetry-controller.sharedLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,19 +21,10 @@ const followed = 10 * time.Second
 // services are those whose telemetry the controller changes.
 var services = []string{"url-api", "analytics-rpc", "analytics-consumer"}
 
-// telemetry installs the controller beside linktrail and a second Jaeger, and has one object send spans from one to the
-// other while all pods run on.
+// telemetry has the default object send spans to a second Jaeger while all pods run on.
 func telemetry(t *testing.T, r *release) {
-	r.upgrade(t, "telemetry.controller.enabled=true")
-	r.shell(t, "helm install telemetry-controller charts/telemetry-controller --wait --timeout 5m "+os.Getenv("CONTROLLER_IMAGE_FLAGS"))
-	r.shell(t, "helm install other charts/jaeger --set fullnameOverride=other --wait --timeout 5m "+os.Getenv("JAEGER_IMAGE_FLAGS"))
-	t.Cleanup(func() {
-		r.shell(t, "helm uninstall other telemetry-controller --wait --timeout 5m")
-		// The lease is the controller's own, not the chart's.
-		r.kubectl(t, "delete", "lease", "telemetry-controller.linktrail.io", "--ignore-not-found")
-	})
-	d, jaeger := r.doors(t), tracequery.Jaeger(r.jaeger(t))
-	other := tracequery.Jaeger(r.forward(t, "kubectl --namespace "+r.namespace+" port-forward service/other 16686")["16686"])
+	r.otherJaeger(t)
+	d, jaeger, other := r.doors(t), tracequery.Jaeger(r.jaeger(t)), tracequery.Jaeger(r.forwardOther(t))
 	link := d.MustLink(t, "https://example.com/telemetry")
 	clicked := func() (id string) {
 		t.Helper()
@@ -45,13 +35,12 @@ func telemetry(t *testing.T, r *release) {
 		return id
 	}
 
-	r.applyTelemetry(t, "jaeger")
 	r.waitTelemetry(t)
 	before := r.running(t)
 	doors.WaitForClick(t, jaeger, clicked(), doors.ClickTrace(link.Code, topic, "kq"))
 
 	t.Run("OK a change reaches all pods, none of which is restarted", func(t *testing.T) {
-		r.applyTelemetry(t, "other")
+		r.kubectl(t, "patch", "telemetry", "default", "--type", "merge", "-p", `{"spec":{"exporter":{"serviceRef":{"name":"other"}}}}`)
 		begin := time.Now()
 		r.waitTelemetry(t)
 		took := time.Since(begin).Round(100 * time.Millisecond)
@@ -131,29 +120,23 @@ func telemetry(t *testing.T, r *release) {
 	t.Run("OK without controller and object", func(t *testing.T) {
 		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "0", "--timeout", "2m")
 		r.kubectl(t, "delete", "telemetry", "default")
-		doors.Eventually(t, "pods fall back to their chart's Jaeger", func() error {
-			id := clicked()
-			return found(t, jaeger, id)
+		var ids []string
+		doors.Eventually(t, "pods fall back to their chart's Jaeger", func() (err error) {
+			ids = append(ids, clicked())
+			for _, id := range ids {
+				if _, err = jaeger.Trace(t.Context(), id); err == nil {
+					return nil
+				}
+			}
+			return err
 		})
 	})
-}
 
-// found reports an error unless a Jaeger gets to know a trace soon.
-func found(t *testing.T, jaeger tracequery.Reader, id string) (err error) {
-	for range 10 {
-		if _, err = jaeger.Trace(t.Context(), id); err == nil {
-			return nil
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
-	return err
-}
-
-// applyTelemetry has the object send to a Service.
-func (r *release) applyTelemetry(t *testing.T, service string) {
-	t.Helper()
-	r.apply(t, fmt.Sprintf(`{"apiVersion": "telemetry.linktrail.io/v1alpha1", "kind": "Telemetry", "metadata": {"name": "default"}, "spec": {
-		"selector": {"matchLabels": {"app.kubernetes.io/part-of": "linktrail"}}, "exporter": {"serviceRef": {"name": %q, "port": 4317}}}}`, service))
+	t.Run("OK the controller makes the object again", func(t *testing.T) {
+		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "2", "--timeout", "2m")
+		r.settle(t)
+		r.waitTelemetry(t)
+	})
 }
 
 // waitTelemetry waits until the object says that all pods have what it says in force.
@@ -168,7 +151,11 @@ func (r *release) waitTelemetry(t *testing.T) {
 				Conditions         []struct{ Type, Status, Message string }
 			}
 		}
-		if err := json.Unmarshal([]byte(r.kubectl(t, "get", "telemetry", "default", "-o", "json")), &object); err != nil {
+		out, err := r.tryKubectl("get", "telemetry", "default", "-o", "json")
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(out), &object); err != nil {
 			return err
 		}
 		for _, c := range object.Status.Conditions {

@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"net/http"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -12,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -32,6 +35,14 @@ func CacheOptions(namespace string) cache.Options {
 	return options
 }
 
+// Served reports an error until the API server serves Telemetry objects. Their CRD may come after the controller.
+func Served(mapper meta.RESTMapper) healthz.Checker {
+	return func(*http.Request) error {
+		_, err := mapper.RESTMapping(v1alpha1.GroupVersion.WithKind("Telemetry").GroupKind(), v1alpha1.GroupVersion.Version)
+		return err
+	}
+}
+
 // SetupWithManager has the manager run the reconciler: for each Telemetry when it, or what it owns, changes, and for all
 // of a namespace when a workload, its rollout, a pod or a Service does.
 func (r *TelemetryReconciler) SetupWithManager(mgr ctrl.Manager) error {
@@ -49,7 +60,7 @@ func (r *TelemetryReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&appsv1.DaemonSet{}, neighbours, changed).
 		Watches(&corev1.Pod{}, neighbours, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return podMoved(e.ObjectOld, e.ObjectNew) }})).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.senders)).
-		Complete(r)
+		Complete(traced{r, "telemetry"})
 }
 
 // neighbours are the Telemetry objects of an object's namespace, which may select it, or select what it does.
