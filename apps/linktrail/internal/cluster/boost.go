@@ -134,8 +134,8 @@ func indexOf(t *v1alpha1.Telemetry, workload string) int {
 // conflicts is how often a change is tried anew when someone else was faster: the controller too writes, into the status.
 var conflicts = wait.Backoff{Steps: 12, Duration: 10 * time.Millisecond, Factor: 1.8, Jitter: 0.5}
 
-// change puts what wanted returns in the place of a workload's override; nil takes it away. The patch names this one place
-// and the version that was looked at: whoever is faster makes it fail, and then all is looked at anew.
+// change puts what wanted returns in the place of a workload's override; nil takes it away. The patch names the version that
+// was looked at: whoever is faster makes it fail, and then all is looked at anew.
 func (c *Client) change(ctx context.Context, telemetry, workload string, from candidates,
 	wanted func(t *v1alpha1.Telemetry, before *v1alpha1.Override) (*v1alpha1.Override, error)) (Change, error) {
 	change := Change{Workload: workload}
@@ -152,14 +152,17 @@ func (c *Client) change(ctx context.Context, telemetry, workload string, from ca
 		if change.After, err = wanted(t, change.Before); err != nil {
 			return err
 		}
-		patch, err := json.Marshal([]operation{{"replace", "/metadata/resourceVersion", t.ResourceVersion}, overridePatch(t, at, change.After)})
+		patch, err := json.Marshal(map[string]any{
+			"metadata": map[string]any{"resourceVersion": t.ResourceVersion},
+			"spec":     map[string]any{"sampling": map[string]any{"overrides": overridesWith(t.Spec.Sampling.Overrides, at, change.After)}},
+		})
 		if err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		change.Telemetry = v1alpha1.Telemetry{}
-		err = c.rest.Patch(types.JSONPatchType).Namespace(t.Namespace).Resource(resource).Name(t.Name).
+		err = c.rest.Patch(types.MergePatchType).Namespace(t.Namespace).Resource(resource).Name(t.Name).
 			VersionedParams(&metav1.PatchOptions{FieldManager: "linktrail"}, c.params).Body(patch).Do(ctx).Into(&change.Telemetry)
 		if apierrors.IsNotFound(err) {
 			return errorf(NotFound, "Telemetry %s was deleted meanwhile", t.Name)
@@ -172,27 +175,18 @@ func (c *Client) change(ctx context.Context, telemetry, workload string, from ca
 	return change, c.failure(err)
 }
 
-// operation is one of a JSON patch (RFC 6902).
-type operation struct {
-	Op    string `json:"op"`
-	Path  string `json:"path"`
-	Value any    `json:"value,omitempty"`
-}
-
-func overridePatch(t *v1alpha1.Telemetry, at int, o *v1alpha1.Override) operation {
-	const list = "/spec/sampling/overrides"
-	place := fmt.Sprintf("%s/%d", list, at)
-	switch overrides := t.Spec.Sampling.Overrides; {
+// overridesWith returns overrides with another one in a place, or at the end for -1; without it for nil.
+func overridesWith(overrides []v1alpha1.Override, at int, o *v1alpha1.Override) []v1alpha1.Override {
+	switch {
 	case o == nil && len(overrides) == 1:
-		return operation{Op: "remove", Path: list}
+		return nil
 	case o == nil:
-		return operation{Op: "remove", Path: place}
-	case at >= 0:
-		return operation{"replace", place, o}
-	case len(overrides) > 0:
-		return operation{"add", list + "/-", o}
+		return slices.Delete(overrides, at, at+1)
+	case at < 0:
+		return append(overrides, *o)
 	}
-	return operation{"add", list, []*v1alpha1.Override{o}}
+	overrides[at] = *o
+	return overrides
 }
 
 // Ratio is the one that the change gives the workload.

@@ -55,13 +55,20 @@ func (c Config) Client() (*Client, error) {
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: c.Context}
 	overrides.Context.Namespace = c.Namespace
 	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
+	raw, err := loaded.RawConfig()
+	if err != nil {
+		return nil, explain(err)
+	}
+	if _, ok := raw.Contexts[c.Context]; c.Context != "" && !ok {
+		return nil, errorf(Usage, "the kubeconfig has no context %q; `kubectl config get-contexts` lists those that it has", c.Context)
+	}
 	config, err := loaded.ClientConfig()
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, explain(err)
 	}
 	namespace, _, err := loaded.Namespace()
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, explain(err)
 	}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -73,22 +80,17 @@ func (c Config) Client() (*Client, error) {
 	config.WarningHandler = rest.NewWarningWriter(c.Warnings, rest.WarningWriterOptions{Deduplicate: true})
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, explain(err)
 	}
 	return &Client{Namespace: namespace, Server: config.Host, rest: client, params: runtime.NewParameterCodec(scheme)}, nil
 }
 
 // explain says what is wrong with the kubeconfig, and what to do.
-func (c Config) explain(err error) error {
-	switch {
-	case clientcmd.IsEmptyConfig(err):
-		err = errors.New("no cluster is configured: name a kubeconfig with --kubeconfig or KUBECONFIG")
-	case clientcmd.IsContextNotFound(err):
-		err = fmt.Errorf("%w; `kubectl config get-contexts` lists those that there are", err)
-	default:
-		err = fmt.Errorf("kubeconfig: %w", err)
+func explain(err error) error {
+	if clientcmd.IsEmptyConfig(err) {
+		return errorf(Usage, "no cluster is configured: name a kubeconfig with --kubeconfig or KUBECONFIG")
 	}
-	return &Error{Usage, err}
+	return errorf(Usage, "kubeconfig: %w", err)
 }
 
 // Scope chooses objects.

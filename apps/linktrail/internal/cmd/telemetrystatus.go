@@ -114,14 +114,15 @@ func showTelemetry(objects []v1alpha1.Telemetry, now time.Time) []shownObject {
 		if ready := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady); ready != nil && t.Status.ObservedGeneration == t.Generation {
 			s.Ready, s.Reason, s.Message = string(ready.Status), ready.Reason, ready.Message
 		}
-		ends := make(map[string]*time.Time)
-		for _, o := range t.Spec.Sampling.Overrides {
-			if o.Until != nil && now.Before(o.Until.Time) {
-				ends[o.Workload] = new(o.Until.UTC())
-			}
-		}
 		for _, w := range t.Status.Workloads {
-			s.Workloads = append(s.Workloads, shownWorkload{w.Kind, w.Name, w.Ratio, ends[w.Name], w.Hash, w.Done, w.Pending, w.Unknown, w.ConflictsWith})
+			line := shownWorkload{Kind: w.Kind, Name: w.Name, Ratio: w.Ratio, Hash: w.Hash,
+				Done: w.Done, Pending: w.Pending, Unknown: w.Unknown, ConflictsWith: w.ConflictsWith}
+			for _, o := range t.Spec.Sampling.Overrides {
+				if o.Workload == w.Name && o.Ratio == w.Ratio && o.Until != nil && now.Before(o.Until.Time) {
+					line.Until = new(o.Until.UTC())
+				}
+			}
+			s.Workloads = append(s.Workloads, line)
 		}
 		shown[i] = s
 	}
@@ -132,7 +133,7 @@ func showTelemetry(objects []v1alpha1.Telemetry, now time.Time) []shownObject {
 type errNotDelivered struct{ object shownObject }
 
 func (e errNotDelivered) Error() string {
-	return fmt.Sprintf("Telemetry %s is not delivered: %s: %s", e.object.Name, e.object.Reason, e.object.Message)
+	return fmt.Sprintf("Telemetry %s/%s is not delivered: %s: %s", e.object.Namespace, e.object.Name, e.object.Reason, e.object.Message)
 }
 
 func (a *app) printTelemetry(shown []shownObject, in cluster.Scope) error {
