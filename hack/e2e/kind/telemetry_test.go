@@ -69,6 +69,9 @@ func telemetry(t *testing.T, r *release) {
 		}
 	})
 
+	t.Run("OK a boost starts and ends", func(t *testing.T) { boost(t, r, other, clicked) })
+	t.Run("OK headers from a Secret arrive", func(t *testing.T) { headers(t, r, clicked) })
+
 	t.Run("OK what is the controller's is put right", func(t *testing.T) {
 		right := r.kubectl(t, "get", "configmap", "url-api-telemetry", "-o", "jsonpath={.data}")
 		for _, vandal := range [][]string{
@@ -126,8 +129,14 @@ func found(t *testing.T, jaeger tracequery.Reader, id string) (err error) {
 // applyTelemetry has the object send to a Service.
 func (r *release) applyTelemetry(t *testing.T, service string) {
 	t.Helper()
+	r.applySpec(t, fmt.Sprintf(`"exporter": {"serviceRef": {"name": %q, "port": 4317}}`, service))
+}
+
+// applySpec gives the object a spec, without the selector.
+func (r *release) applySpec(t *testing.T, spec string) {
+	t.Helper()
 	manifest := fmt.Sprintf(`{"apiVersion": "telemetry.linktrail.io/v1alpha1", "kind": "Telemetry", "metadata": {"name": "default"}, "spec": {
-		"selector": {"matchLabels": {"app.kubernetes.io/part-of": "linktrail"}}, "exporter": {"serviceRef": {"name": %q, "port": 4317}}}}`, service)
+		"selector": {"matchLabels": {"app.kubernetes.io/part-of": "linktrail"}}, %s}}`, spec)
 	r.shell(t, "kubectl --namespace "+r.namespace+" apply --filename - <<'END'\n"+manifest+"\nEND")
 }
 
