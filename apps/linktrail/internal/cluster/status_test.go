@@ -108,7 +108,7 @@ func TestStatus(t *testing.T) {
 		}
 	})
 	t.Run("ErrNotFound", func(t *testing.T) {
-		if text := h.want(3, "status", "defualt").stderr; !strings.Contains(text, `no Telemetry "defualt" in namespace `+h.namespace) {
+		if text := h.want(3, "status", "nothing").stderr; !strings.Contains(text, `no Telemetry "nothing" in namespace `+h.namespace) {
 			t.Errorf("it says %q", text)
 		}
 	})

@@ -398,7 +398,7 @@ func newWire(t *testing.T) (*wire, string) {
 	t.Helper()
 	content, err := os.ReadFile(kubeconfig)
 	must(t, err)
-	w := &wire{t: t, address: "127.0.0.1:0", target: server.ControlPlane.APIServer.SecureServing.ListenAddr.HostPort()}
+	w := &wire{t: t, address: "127.0.0.1:0", target: server.ControlPlane.APIServer.HostPort()}
 	w.open()
 	t.Cleanup(func() { w.cut() })
 	if !strings.Contains(string(content), w.target) {

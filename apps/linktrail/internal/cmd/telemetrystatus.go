@@ -220,7 +220,7 @@ func (a *app) watchTelemetry(ctx context.Context, client *cluster.Client, in clu
 		}
 		_, _ = fmt.Fprintf(a.err, "linktrail: %s answers again\n", client.Server)
 	})
-	if ctx.Err() != nil || errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, syscall.EPIPE) {
 		return nil
 	}
 	return err
