@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# go-zero's tag leaves client-go out of what does not need it. Whatever else GOFLAGS holds stays.
+# go-zero's tag leaves its Kubernetes resolver, and with that most of client-go, out. Whatever else GOFLAGS holds stays.
 ifeq (,$(findstring no_k8s,$(GOFLAGS)))
 GOFLAGS := $(strip $(GOFLAGS) -tags=no_k8s)
 endif

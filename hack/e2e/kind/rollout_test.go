@@ -92,7 +92,7 @@ func rollout(t *testing.T, r *release, first, second tracequery.Reader) {
 // unfollowed has pods that never have in force what they should: one does not answer, one has another overlay.
 func unfollowed(t *testing.T, r *release) {
 	t.Run("OK a pod that does not answer", func(t *testing.T) {
-		r.kubectl(t, "label", "deployment", "orders", "--overwrite", "app.kubernetes.io/part-of=linktrail")
+		r.kubectl(t, "label", "deployment", "orders", "--overwrite", "app.kubernetes.io/part-of=linktrail", "app.kubernetes.io/instance=linktrail")
 		r.waitDelivered(t, "default", "False", "PodsUnknown")
 		if w := r.workload(t, "orders"); w.Unknown != 1 || w.Done+w.Pending != 0 {
 			t.Errorf("orders is %+v", w)
@@ -100,7 +100,7 @@ func unfollowed(t *testing.T, r *release) {
 		if w := r.workload(t, "url-api"); w.Done == 0 || w.Pending+w.Unknown != 0 {
 			t.Errorf("url-api is %+v", w)
 		}
-		r.kubectl(t, "label", "deployment", "orders", "--overwrite", "app.kubernetes.io/part-of=shop")
+		r.kubectl(t, "label", "deployment", "orders", "--overwrite", "app.kubernetes.io/part-of=shop", "app.kubernetes.io/instance-")
 		r.waitDelivered(t, "default", "True", "Succeeded")
 	})
 	t.Run("OK a pod that is stuck", func(t *testing.T) {
@@ -113,7 +113,7 @@ func unfollowed(t *testing.T, r *release) {
 		}
 		must(t, json.Unmarshal([]byte(r.kubectl(t, "get", "deployment", "analytics-rpc", "-o", "json")), &stuck))
 		pods := map[string]any{"app.kubernetes.io/name": "stuck"}
-		stuck.Metadata = map[string]any{"name": "stuck", "labels": map[string]any{"app.kubernetes.io/part-of": "linktrail"}}
+		stuck.Metadata = map[string]any{"name": "stuck", "labels": map[string]any{"app.kubernetes.io/part-of": "linktrail", "app.kubernetes.io/instance": "linktrail"}}
 		stuck.Spec["selector"], stuck.Spec["replicas"] = map[string]any{"matchLabels": pods}, 1
 		template, ok := stuck.Spec["template"].(map[string]any)
 		if !ok {
@@ -122,11 +122,11 @@ func unfollowed(t *testing.T, r *release) {
 		template["metadata"] = map[string]any{"labels": pods}
 		manifest, err := json.Marshal(stuck)
 		must(t, err)
-		r.kubectl(t, "patch", "telemetry", "default", "--type", "merge", "-p", `{"spec":{"sampling":{"overrides":[{"workload":"stuck","ratio":"0.5"}]}}}`)
+		r.patchTelemetry(t, `{"sampling":{"overrides":[{"workload":"stuck","ratio":"0.5"}]}}`)
 		r.apply(t, string(manifest))
 		t.Cleanup(func() {
 			r.kubectl(t, "delete", "deployment", "stuck", "--cascade=foreground", "--timeout", "2m")
-			r.kubectl(t, "patch", "telemetry", "default", "--type", "merge", "-p", `{"spec":{"sampling":{"overrides":null}}}`)
+			r.patchTelemetry(t, `{"sampling":{"overrides":null}}`)
 			r.waitDelivered(t, "default", "True", "Succeeded")
 		})
 		r.kubectl(t, "rollout", "status", "deployment/stuck", "--timeout", "3m")

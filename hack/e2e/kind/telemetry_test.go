@@ -40,7 +40,7 @@ func telemetry(t *testing.T, r *release) {
 	doors.WaitForClick(t, jaeger, clicked(), doors.ClickTrace(link.Code, topic, "kq"))
 
 	t.Run("OK a change reaches all pods, none of which is restarted", func(t *testing.T) {
-		r.kubectl(t, "patch", "telemetry", "default", "--type", "merge", "-p", `{"spec":{"exporter":{"serviceRef":{"name":"other"}}}}`)
+		r.patchTelemetry(t, `{"exporter":{"serviceRef":{"name":"other"}}}`)
 		begin := time.Now()
 		r.waitTelemetry(t)
 		took := time.Since(begin).Round(100 * time.Millisecond)
@@ -57,6 +57,9 @@ func telemetry(t *testing.T, r *release) {
 			t.Errorf("pods are %v, and were %v", after, before)
 		}
 	})
+
+	t.Run("OK a boost starts and ends", func(t *testing.T) { boost(t, r, other, clicked) })
+	t.Run("OK headers from a Secret arrive", func(t *testing.T) { headers(t, r, clicked) })
 
 	t.Run("OK what is the controller's is put right", func(t *testing.T) {
 		right := r.kubectl(t, "get", "configmap", "url-api-telemetry", "-o", "jsonpath={.data}")
@@ -137,6 +140,23 @@ func telemetry(t *testing.T, r *release) {
 		r.settle(t)
 		r.waitTelemetry(t)
 	})
+}
+
+// found reports an error unless a Jaeger gets to know a trace soon.
+func found(t *testing.T, jaeger tracequery.Reader, id string) (err error) {
+	for range 10 {
+		if _, err = jaeger.Trace(t.Context(), id); err == nil {
+			return nil
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	return err
+}
+
+// patchTelemetry changes a part of the object's spec.
+func (r *release) patchTelemetry(t *testing.T, spec string) {
+	t.Helper()
+	r.kubectl(t, "patch", "telemetry", "default", "--type", "merge", "-p", `{"spec":`+spec+`}`)
 }
 
 // waitTelemetry waits until the object says that all pods have what it says in force.
