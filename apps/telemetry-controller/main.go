@@ -53,6 +53,7 @@ func run() error {
 	electIn := flag.String("leader-election-namespace", "", "the `namespace` of the lease; the pod's own without it")
 	defaultFrom := flag.String("default", "", "the ConfigMap, as `namespace/name`, of a Telemetry object to make, which is its key "+controller.DefaultKey)
 	overlay := flag.String("telemetry-overlay", "", "the `folder` that says where the controller's own spans go, as the services' do; none without it")
+	checks := flag.String("check", "", "do not serve: ask the API server for Telemetry objects and this `URL` for metrics, and say what is wrong")
 	logging := zap.Options{}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
@@ -68,6 +69,9 @@ func run() error {
 	host, err := ctrl.GetConfig()
 	if err != nil {
 		return err
+	}
+	if *checks != "" {
+		return check(context.Background(), host, *checks)
 	}
 	if *overlay != "" {
 		flush, err := trace(*overlay)
