@@ -39,7 +39,7 @@ type Change struct {
 // Boost adds the override, in place of one that has ended or is to end. Whatever else someone changes meanwhile stays. The
 // end is by the clock of this machine.
 func (c *Client) Boost(ctx context.Context, b Boost) (Change, error) {
-	return c.change(ctx, b.Telemetry, b.Workload, selects(b.Workload), func(t *v1alpha1.Telemetry, before *v1alpha1.Override) (*v1alpha1.Override, error) {
+	return c.change(ctx, b.Telemetry, b.Workload, selects(b.Workload, b.Telemetry != ""), func(t *v1alpha1.Telemetry, before *v1alpha1.Override) (*v1alpha1.Override, error) {
 		if before != nil && before.Until == nil && !b.Replace {
 			return nil, errorf(Taken, "Telemetry %s has an override for %s that does not end, ratio %s: with --replace the boost takes its place, and it is gone afterwards",
 				t.Name, b.Workload, before.Ratio)
@@ -67,16 +67,22 @@ type candidates struct {
 	none    func(among []v1alpha1.Telemetry) error
 }
 
-// selects is by what the controller has found, so that a right to read workloads is not needed.
-func selects(workload string) candidates {
+// selects is by what the controller has found, so that a right to read workloads is not needed. An object that selects so
+// many that it does not list them all is believed to select it when it is named.
+func selects(workload string, named bool) candidates {
 	return candidates{
 		may: func(t *v1alpha1.Telemetry) bool {
-			return slices.ContainsFunc(t.Status.Workloads, func(w v1alpha1.WorkloadStatus) bool { return w.Name == workload })
+			return named && t.Status.OmittedWorkloads > 0 ||
+				slices.ContainsFunc(t.Status.Workloads, func(w v1alpha1.WorkloadStatus) bool { return w.Name == workload })
 		},
 		several: "select " + workload + ", so that none of them is applied to it",
 		none: func(among []v1alpha1.Telemetry) error {
 			var there, unseen []string
 			for _, t := range among {
+				if t.Status.OmittedWorkloads > 0 {
+					return errorf(NotFound, "Telemetry %s does not list %q, but neither does it %d of its workloads: if that is one of them, say so with --telemetry %s",
+						t.Name, workload, t.Status.OmittedWorkloads, t.Name)
+				}
 				if t.Status.ObservedGeneration == 0 {
 					unseen = append(unseen, t.Name)
 				}
@@ -227,11 +233,12 @@ func (c *Client) Await(ctx context.Context, change Change, tell func(string)) er
 		switch {
 		case err != nil:
 			return err
-		case done:
-			return errDone
 		case far != told:
 			tell(far)
 			told = far
+		}
+		if done {
+			return errDone
 		}
 		return nil
 	}, func(err error) {
@@ -267,15 +274,24 @@ func (c Change) progress(t *v1alpha1.Telemetry) (far string, done bool, err erro
 	if stalled := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil && stalled.Status == metav1.ConditionTrue {
 		return "", false, errorf(Stuck, "Telemetry %s is stalled: %s", t.Name, stalled.Message)
 	}
-	found, here := false, true
+	found, here, message := false, true, ""
 	for _, w := range t.Status.Workloads {
 		if w.Name == c.Workload {
 			found, here = true, here && w.Ratio == c.Ratio()
+			if w.Message != "" {
+				message = "; " + w.Message
+			}
 		}
 	}
-	if !found && c.After != nil {
+	switch {
+	case found, c.After == nil:
+	case t.Status.OmittedWorkloads > 0: // those that have not followed are listed first
+		ready := meta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady)
+		return fmt.Sprintf("%s is one of %d workloads that Telemetry %s does not list; %s pods of all have it in force",
+			c.Workload, t.Status.OmittedWorkloads, t.Name, t.Status.Pods), ready, nil
+	default:
 		return "", false, errorf(Stuck, "Telemetry %s selects %s no more", t.Name, c.Workload)
 	}
 	pods, all := c.Pods(t)
-	return fmt.Sprintf("%d of %d pods have it in force", pods, all), here && pods == all, nil
+	return fmt.Sprintf("%d of %d pods have it in force%s", pods, all, message), here && pods == all, nil
 }

@@ -227,7 +227,7 @@ func TestConcurrent(t *testing.T) {
 		c, err := Config{Kubeconfig: kubeconfig, Namespace: h.namespace, Warnings: t.Output()}.Client()
 		must(t, err)
 		looks := 0
-		change, err := c.change(t.Context(), "", "url-api", selects("url-api"), func(_ *v1alpha1.Telemetry, before *v1alpha1.Override) (*v1alpha1.Override, error) {
+		change, err := c.change(t.Context(), "", "url-api", selects("url-api", false), func(_ *v1alpha1.Telemetry, before *v1alpha1.Override) (*v1alpha1.Override, error) {
 			if looks++; looks == 1 { // what comes after it is in other places then
 				h.Change("default", func(s *v1alpha1.TelemetrySpec) {
 					s.Sampling.Overrides = s.Sampling.Overrides[1:]
@@ -280,4 +280,39 @@ func TestConcurrent(t *testing.T) {
 			t.Errorf("another workload's is %+v", o)
 		}
 	})
+}
+
+// TestOmitted boosts a workload of an object that selects more than it lists, which the test writes as the controller does.
+func TestOmitted(t *testing.T) {
+	h := MustHouse(t)
+	h.stop()
+	h.Telemetry("default", "linktrail")
+	status := func(ready metav1.ConditionStatus) {
+		t.Helper()
+		object := h.Get("default")
+		object.Status = v1alpha1.TelemetryStatus{ObservedGeneration: object.Generation, Pods: "7/9", OmittedWorkloads: 4,
+			Workloads: []v1alpha1.WorkloadStatus{{Kind: "Deployment", Name: "other", Ratio: "0.1", Pending: 2, Reason: "NotMounted", Message: "it mounts nothing"}},
+			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready, Reason: "NotMounted", Message: "it mounts nothing",
+				LastTransitionTime: metav1.Now()}}}
+		must(t, api.Status().Update(t.Context(), object))
+	}
+	status(metav1.ConditionFalse)
+	if out, _ := h.command("status").Output(); !strings.Contains(string(out), "and 4 more workloads") || !strings.Contains(string(out), "NotMounted: it mounts nothing") {
+		t.Errorf("status prints\n%s", out)
+	}
+	if text := h.want(3, "boost", "url-api").stderr; !strings.Contains(text, "say so with --telemetry default") {
+		t.Errorf("it says %q", text)
+	}
+	r := start(t, h.command("boost", "url-api", "--telemetry", "default", "--watch"))
+	r.says(&r.stderr, "waiting for the telemetry controller")
+	status(metav1.ConditionFalse)
+	r.says(&r.stderr, "url-api is one of 4 workloads that Telemetry default does not list; 7/9 pods of all")
+	status(metav1.ConditionTrue)
+	if code := r.end(); code != 0 {
+		t.Errorf("exit code %d: %s", code, &r.stderr)
+	}
+	r = start(t, h.command("boost", "other", "--watch"))
+	r.says(&r.stderr, "waiting for the telemetry controller")
+	status(metav1.ConditionFalse)
+	r.says(&r.stderr, "0 of 2 pods have it in force; it mounts nothing")
 }

@@ -30,7 +30,7 @@ func (a *app) telemetryStatusCommand() *cobra.Command {
 		Short: "Show who has followed the Telemetry objects of a cluster",
 		Long: `Show the Telemetry objects of a namespace, or the one called NAME, as the telemetry controller reports them: where spans go,
 and for each workload the ratio that holds, until when if a boost gives it, the hash of what was applied, and how many pods
-have it in force (done), have something else (pending), or do not answer (unknown).
+have it in force (done), have something else (pending), or do not answer (unknown). A remark is what keeps a workload from it.
 
 --watch goes on showing: on a terminal the whole anew at each change, else a line for each change, with --output json one
 object a line. Ctrl-C ends it, with exit code 0.
@@ -88,6 +88,8 @@ type shownWorkload struct {
 	Pending       int32          `json:"pending"`
 	Unknown       int32          `json:"unknown"`
 	ConflictsWith string         `json:"conflicts_with,omitempty"`
+	Reason        string         `json:"reason,omitempty"`
+	Message       string         `json:"message,omitempty"`
 }
 
 // shownObject is a Telemetry object as it is printed.
@@ -101,7 +103,8 @@ type shownObject struct {
 	Message   string          `json:"message,omitempty"`
 	Pods      string          `json:"pods,omitempty"`
 	Workloads []shownWorkload `json:"workloads"`
-	Deleted   bool            `json:"deleted,omitempty"` // only while watching
+	Omitted   int32           `json:"omitted_workloads,omitempty"` // how many more there are
+	Deleted   bool            `json:"deleted,omitempty"`           // only while watching
 }
 
 // showTelemetry is objects as they are printed at a time. What the status says of an earlier spec counts as unknown.
@@ -109,14 +112,14 @@ func showTelemetry(objects []v1alpha1.Telemetry, now time.Time) []shownObject {
 	shown := make([]shownObject, len(objects))
 	for i := range objects {
 		t := &objects[i]
-		s := shownObject{Namespace: t.Namespace, Name: t.Name, Endpoint: t.Status.Endpoint, Ratio: t.Spec.Sampling.Ratio, Pods: t.Status.Pods,
+		s := shownObject{Namespace: t.Namespace, Name: t.Name, Endpoint: t.Status.Endpoint, Ratio: t.Spec.Sampling.Ratio, Pods: t.Status.Pods, Omitted: t.Status.OmittedWorkloads,
 			Ready: "Unknown", Reason: "NotObserved", Message: "the telemetry controller has not looked at this yet", Workloads: []shownWorkload{}}
 		if ready := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady); ready != nil && t.Status.ObservedGeneration == t.Generation {
 			s.Ready, s.Reason, s.Message = string(ready.Status), ready.Reason, ready.Message
 		}
 		for _, w := range t.Status.Workloads {
 			line := shownWorkload{Kind: w.Kind, Name: w.Name, Ratio: w.Ratio, Hash: w.Hash,
-				Done: w.Done, Pending: w.Pending, Unknown: w.Unknown, ConflictsWith: w.ConflictsWith}
+				Done: w.Done, Pending: w.Pending, Unknown: w.Unknown, ConflictsWith: w.ConflictsWith, Reason: w.Reason, Message: w.Message}
 			for _, o := range t.Spec.Sampling.Overrides {
 				if o.Workload == w.Name && o.Ratio == w.Ratio && o.Until != nil && now.Before(o.Until.Time) {
 					line.Until = new(o.Until.UTC())
@@ -183,16 +186,30 @@ func telemetryTables(w io.Writer, shown []shownObject, namespaces bool) error {
 		if len(s.Workloads) == 0 {
 			continue
 		}
-		lines := [][]string{{"WORKLOAD", "RATIO", "UNTIL", "HASH", "DONE", "PENDING", "UNKNOWN", "CONFLICT"}}
+		lines := [][]string{{"WORKLOAD", "RATIO", "UNTIL", "HASH", "DONE", "PENDING", "UNKNOWN", "REMARK"}}
 		for _, l := range s.Workloads {
 			lines = append(lines, []string{l.Kind + "/" + l.Name, dashed(string(l.Ratio)), dashed(localTime(l.Until)), dashed(shortHash(l.Hash)),
-				fmt.Sprint(l.Done), fmt.Sprint(l.Pending), fmt.Sprint(l.Unknown), dashed(l.ConflictsWith)})
+				fmt.Sprint(l.Done), fmt.Sprint(l.Pending), fmt.Sprint(l.Unknown), dashed(l.remark())})
 		}
 		if err := rows(w, lines); err != nil {
 			return err
 		}
+		if s.Omitted > 0 {
+			_, _ = fmt.Fprintf(w, "and %d more workloads\n", s.Omitted)
+		}
 	}
 	return nil
+}
+
+// remark is what there is to say of a workload; empty when it just does as it is told.
+func (w shownWorkload) remark() string {
+	switch {
+	case w.ConflictsWith != "":
+		return "Telemetry " + w.ConflictsWith + " selects it too"
+	case w.Reason != "":
+		return w.Reason + ": " + w.Message
+	}
+	return ""
 }
 
 func localTime(t *time.Time) string {
@@ -296,18 +313,15 @@ func (a *app) changed(was, s shownObject) error {
 		if before, ok := known[w.Kind+"/"+w.Name]; ok && reflect.DeepEqual(before, w) {
 			continue
 		}
-		if w.ConflictsWith != "" {
-			if err := line("%s/%s: Telemetry %s selects it too", w.Kind, w.Name, w.ConflictsWith); err != nil {
-				return err
-			}
-			continue
-		}
-		until := ""
+		until, remark := "", ""
 		if w.Until != nil {
 			until = " until " + localTime(w.Until)
 		}
-		if err := line("%s/%s: ratio %s%s, hash %s, %d done, %d pending, %d unknown", w.Kind, w.Name, w.Ratio, until, shortHash(w.Hash),
-			w.Done, w.Pending, w.Unknown); err != nil {
+		if text := w.remark(); text != "" {
+			remark = ", " + text
+		}
+		if err := line("%s/%s: ratio %s%s, hash %s, %d done, %d pending, %d unknown%s", w.Kind, w.Name, dashed(string(w.Ratio)), until, dashed(shortHash(w.Hash)),
+			w.Done, w.Pending, w.Unknown, remark); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,9 @@ func TestDocs(t *testing.T) {
 	telemetries := 0
 	for _, block := range yamlBlock.FindAllStringSubmatch(string(page), -1) {
 		for _, document := range strings.Split(block[1], "\n---\n") {
+			if strings.HasPrefix(document, "spec:") {
+				document = "apiVersion: telemetry.linktrail.io/v1alpha1\nkind: Telemetry\nmetadata: {name: spec}\n" + document
+			}
 			object := new(unstructured.Unstructured)
 			if err := yaml.UnmarshalStrict([]byte(document), object); err != nil {
 				t.Errorf("%v in\n%s", err, document)
@@ -36,7 +39,7 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
-	if want := strings.Count(string(page), "kind: Telemetry\n"); telemetries == 0 || telemetries != want {
+	if want := strings.Count(string(page), "\nspec:\n"); telemetries == 0 || telemetries != want {
 		t.Errorf("it shows %d Telemetry objects, of which %d were tried", want, telemetries)
 	}
 }
