@@ -73,8 +73,9 @@ func TestLinktrail(t *testing.T) {
 	t.Run("OK the default Telemetry object", func(t *testing.T) { defaultObject(t, r) })
 	t.Run("OK a new analytics-rpc takes calls", func(t *testing.T) { scaleUp(t, r) })
 
-	// Two url-api, behind an address that outlives their pods: a port of the node.
-	r.upgrade(t, "urlApi.replicas=2", "urlApi.service.type=NodePort")
+	// Two url-api, behind an address that outlives their pods: a port of the node. A node of two cores has to have room for a
+	// third while they are replaced.
+	r.upgrade(t, "urlApi.replicas=2", "urlApi.service.type=NodePort", "urlApi.resources.requests.cpu=100m")
 	t.Run("OK pods are deleted under load", func(t *testing.T) {
 		load := startLoad(t, r)
 		for _, pod := range r.pods(t, "") {
