@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
 )
@@ -22,6 +23,18 @@ type rollout struct {
 
 // unseen is a rollout of which its controller has not heard yet.
 var unseen = rollout{going: "its change has not been taken up yet"}
+
+func rolloutOf(object client.Object) rollout {
+	switch w := object.(type) {
+	case *appsv1.Deployment:
+		return deploymentRollout(w)
+	case *appsv1.StatefulSet:
+		return statefulSetRollout(w)
+	case *appsv1.DaemonSet:
+		return daemonSetRollout(w)
+	}
+	return rollout{}
+}
 
 func deploymentRollout(d *appsv1.Deployment) rollout {
 	want, has := replicas(d.Spec.Replicas), d.Status

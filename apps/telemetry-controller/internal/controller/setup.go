@@ -33,9 +33,10 @@ func CacheOptions(namespace string) cache.Options {
 }
 
 // SetupWithManager has the manager run the reconciler: for each Telemetry when it, or what it owns, changes, and for all
-// of a namespace when a workload, a pod or a Service does.
+// of a namespace when a workload, its rollout, a pod or a Service does.
 func (r *TelemetryReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
+	moved := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return rolloutOf(e.ObjectOld) != rolloutOf(e.ObjectNew) }}
+	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, moved))
 	neighbours := handler.EnqueueRequestsFromMapFunc(r.neighbours)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("telemetry").

@@ -40,7 +40,7 @@ func workloads(ctx context.Context, c client.Reader, namespace string) ([]worklo
 	}
 	for i := range deployments.Items {
 		d := &deployments.Items[i]
-		found = append(found, workload{d, "Deployment", d.Spec.Selector, &d.Spec.Template, deploymentRollout(d)})
+		found = append(found, workload{d, "Deployment", d.Spec.Selector, &d.Spec.Template, rolloutOf(d)})
 	}
 	var statefulSets appsv1.StatefulSetList
 	if err := c.List(ctx, &statefulSets, opts...); err != nil {
@@ -48,7 +48,7 @@ func workloads(ctx context.Context, c client.Reader, namespace string) ([]worklo
 	}
 	for i := range statefulSets.Items {
 		s := &statefulSets.Items[i]
-		found = append(found, workload{s, "StatefulSet", s.Spec.Selector, &s.Spec.Template, statefulSetRollout(s)})
+		found = append(found, workload{s, "StatefulSet", s.Spec.Selector, &s.Spec.Template, rolloutOf(s)})
 	}
 	var daemonSets appsv1.DaemonSetList
 	if err := c.List(ctx, &daemonSets, opts...); err != nil {
@@ -56,7 +56,7 @@ func workloads(ctx context.Context, c client.Reader, namespace string) ([]worklo
 	}
 	for i := range daemonSets.Items {
 		d := &daemonSets.Items[i]
-		found = append(found, workload{d, "DaemonSet", d.Spec.Selector, &d.Spec.Template, daemonSetRollout(d)})
+		found = append(found, workload{d, "DaemonSet", d.Spec.Selector, &d.Spec.Template, rolloutOf(d)})
 	}
 	slices.SortFunc(found, func(a, b workload) int {
 		if c := strings.Compare(a.kind, b.kind); c != 0 {
