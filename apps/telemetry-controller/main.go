@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +21,7 @@ import (
 )
 
 func main() {
+	collectSooner()
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "telemetry-controller:", err)
 		os.Exit(1)
@@ -29,9 +29,6 @@ func main() {
 }
 
 func run() error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // most of the memory is a cache, which stays: less garbage beside it for a little more CPU time
-	}
 	namespace := flag.String("namespace", "", "the one `namespace` to serve; all without it")
 	metrics := flag.String("metrics-bind-address", ":8443", "where metrics are served, over TLS; 0 serves none")
 	authenticate := flag.Bool("metrics-authentication", true, "serve metrics to those alone whom the API server allows to get /metrics")
