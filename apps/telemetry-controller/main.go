@@ -35,6 +35,7 @@ const patience = 10 * time.Minute
 const flushTime = 5 * time.Second
 
 func main() {
+	collectSooner()
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "telemetry-controller:", err)
 		os.Exit(1)

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +44,8 @@ const (
 	definitions = "charts/telemetry-controller/files"
 	// groupLabel of a workload says which of the Telemetry objects selects it.
 	groupLabel = "bench"
+	// opsPort is that of linktrail's services.
+	opsPort = "6060"
 	// makers is how many objects are made at once.
 	makers = 16
 	// fleetDeadline is how long anything of the controller may take.
@@ -168,8 +169,7 @@ func (c *cluster) newFleet(ctx context.Context, of size) (*fleet, error) {
 	if err := c.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: f.namespace}}); err != nil {
 		return f, err
 	}
-	port, err := f.serveOps()
-	if err != nil {
+	if err := f.serveOps(); err != nil {
 		return f, err
 	}
 	if err := f.watch(ctx); err != nil {
@@ -178,7 +178,7 @@ func (c *cluster) newFleet(ctx context.Context, of size) (*fleet, error) {
 	making, ctx := errgroup.WithContext(ctx)
 	making.SetLimit(makers)
 	for i := range of.workloads {
-		making.Go(func() error { return f.makeWorkload(ctx, i, port) })
+		making.Go(func() error { return f.makeWorkload(ctx, i) })
 	}
 	return f, making.Wait()
 }
@@ -195,6 +195,7 @@ func (f *fleet) close() error {
 
 func workloadName(i int) string { return fmt.Sprintf("workload-%04d", i) }
 func podIP(i int) string        { return fmt.Sprintf("127.1.%d.%d", i/250, i%250+1) }
+func overlayName(i int) string  { return workloadName(i) + "-telemetry" }
 func group(i int) string        { return fmt.Sprintf("group-%02d", i) }
 
 // template returns the Deployment and the pod's status that all workloads are made of.
@@ -207,7 +208,7 @@ func template() (d appsv1.Deployment, s corev1.PodStatus, err error) {
 }
 
 // makeWorkload makes a Deployment and a pod of it that runs, as far as the API server knows.
-func (f *fleet) makeWorkload(ctx context.Context, i, port int) error {
+func (f *fleet) makeWorkload(ctx context.Context, i int) error {
 	d, status, err := template()
 	if err != nil {
 		return err
@@ -216,10 +217,9 @@ func (f *fleet) makeWorkload(ctx context.Context, i, port int) error {
 	d.Labels[groupLabel] = group(i % f.groups)
 	d.Spec.Selector.MatchLabels["app.kubernetes.io/name"] = d.Name
 	d.Spec.Template.Labels["app.kubernetes.io/name"] = d.Name
-	container := &d.Spec.Template.Spec.Containers[0]
-	for j := range container.Ports {
-		if container.Ports[j].Name == "ops" {
-			container.Ports[j].ContainerPort = int32(port)
+	for _, v := range d.Spec.Template.Spec.Volumes {
+		if v.Projected != nil {
+			v.Projected.Sources[0].ConfigMap.Name, v.Projected.Sources[1].Secret.Name = overlayName(i), overlayName(i)
 		}
 	}
 	if err := f.client.Create(ctx, &d); err != nil {
@@ -251,23 +251,12 @@ func (f *fleet) makeWorkload(ctx context.Context, i, port int) error {
 	return nil
 }
 
-// serveOps serves /telemetry of all pods, each at its own address, and returns their port. A pod reports what its workload's
-// ConfigMap holds: the kubelet's time and the service's are not in what is measured.
-func (f *fleet) serveOps() (port int, err error) {
-	free, err := freeAddr()
-	if err != nil {
-		return 0, err
-	}
-	_, text, err := net.SplitHostPort(free)
-	if err != nil {
-		return 0, err
-	}
-	if port, err = strconv.Atoi(text); err != nil {
-		return 0, err
-	}
+// serveOps serves /telemetry of all pods, each at its own address. A pod reports what its workload's ConfigMap holds: the
+// kubelet's time and the service's are not in what is measured.
+func (f *fleet) serveOps() error {
 	names := make(map[string]string, f.workloads)
 	for i := range f.workloads {
-		names[net.JoinHostPort(podIP(i), text)] = workloadName(i) + "-telemetry"
+		names[net.JoinHostPort(podIP(i), opsPort)] = overlayName(i)
 	}
 	f.ops = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, ok := names[r.Host]
@@ -283,11 +272,11 @@ func (f *fleet) serveOps() (port int, err error) {
 	for address := range names {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		go func() { _ = f.ops.Serve(l) }() // until close, which closes l
 	}
-	return port, nil
+	return nil
 }
 
 // watch follows the ConfigMaps and the Telemetry objects.

@@ -54,8 +54,7 @@ type steering struct {
 	idle                 time.Duration // of a pass over all objects when nothing has changed
 	idleWrites           float64       // of such passes: after a label has changed, and of a controller that has just started
 	cpu                  time.Duration // of all of that
-	peak                 int64         // resident, in bytes
-	file                 int64         // of the resident memory, what is mapped from files
+	peak, own            int64         // the most bytes that were resident, and those without what is mapped from files
 	heap                 float64       // bytes of the Go heap in use
 }
 
@@ -96,9 +95,9 @@ func (c *cluster) steerFleet(ctx context.Context, o options, of size) (row *stee
 			return row, err
 		}
 		row.rounds = append(row.rounds, s)
-		fmt.Fprintf(os.Stderr, "bench: round %d of %d, %s: applied %.1f s, in force %.1f s; a change %.1f s, %.1f s; %.0f and %.0f writes; unchanged %.2f s, %.0f writes; %.1f MiB peak (%.1f of files), %.1f MiB heap, %.1f s CPU\n",
+		fmt.Fprintf(os.Stderr, "bench: round %d of %d, %s: applied %.1f s, in force %.1f s; a change %.1f s, %.1f s; %.0f and %.0f writes; unchanged %.2f s, %.0f writes; %.1f MiB (%.1f of its own), %.1f MiB heap, %.1f s CPU\n",
 			round+1, min(o.rounds, fleetRounds), of, s.applied.Seconds(), s.delivered.Seconds(), s.changed.Seconds(), s.redelivered.Seconds(),
-			s.writes, s.rewrites, s.idle.Seconds(), s.idleWrites, mebibytes(s.peak), mebibytes(s.file), mebibytes(s.heap), s.cpu.Seconds())
+			s.writes, s.rewrites, s.idle.Seconds(), s.idleWrites, mebibytes(s.peak), mebibytes(s.own), mebibytes(s.heap), s.cpu.Seconds())
 	}
 	return row, nil
 }
@@ -140,7 +139,7 @@ func (f *fleet) round(ctx context.Context, o options, round int) (s steering, er
 	s.idleWrites = after.writes - before.writes
 	s.idle = time.Duration((after.passing - before.passing) / (after.passes - before.passes) * float64(f.groups) * float64(time.Second))
 	s.heap = after.heap
-	if s.peak, s.file, s.cpu, err = controller.footprint(); err != nil {
+	if s.peak, s.own, s.cpu, err = controller.footprint(); err != nil {
 		return s, err
 	}
 	ending := controller
@@ -159,8 +158,8 @@ func (f *fleet) round(ctx context.Context, o options, round int) (s steering, er
 		return s, errors.Join(err, again.stop())
 	}
 	s.idleWrites += after.writes
-	peak, _, _, err := again.footprint()
-	s.peak = max(s.peak, peak)
+	peak, own, _, err := again.footprint()
+	s.peak, s.own = max(s.peak, peak), max(s.own, own)
 	if err = errors.Join(err, again.stop()); err != nil {
 		return s, err
 	}
@@ -286,17 +285,19 @@ func (p *controllerProcess) rest(ctx context.Context, passes float64) (d doings,
 	}
 }
 
-// footprint returns the most memory that was resident, what of it is mapped from files now, and the CPU time.
-func (p *controllerProcess) footprint() (peak, file int64, cpu time.Duration, err error) {
+// footprint returns the most memory that was resident, that without what is mapped from files, which is the binary and hardly
+// changes, and the CPU time.
+func (p *controllerProcess) footprint() (peak, own int64, cpu time.Duration, err error) {
 	status := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
 	if peak, err = kibibytes(field(status, "VmHWM")); err != nil {
 		return 0, 0, 0, err
 	}
-	if file, err = kibibytes(field(status, "RssFile")); err != nil {
+	file, err := kibibytes(field(status, "RssFile"))
+	if err != nil {
 		return 0, 0, 0, err
 	}
 	cpu, err = p.cpu()
-	return peak, file, cpu, err
+	return peak, peak - file, cpu, err
 }
 
 // kibibytes reads what proc(5) writes, as in "1024 kB", and returns bytes.
@@ -311,8 +312,8 @@ func mebibytes[T number](bytes T) float64 { return float64(bytes) / (1 << 20) }
 func steerTable(rows []*steered) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d rounds; a Deployment and its pod are %.1f kB as JSON.\n\n", len(rows[0].rounds), float64(rows[0].bytes)/1e3)
-	fmt.Fprintf(&b, "| workloads | Telemetry objects | applied, s | in force, s | a change applied, s | in force, s | writes | of the change | writes, nothing changed | such a pass, s | memory, MiB | Go heap, MiB | CPU, s |\n")
-	fmt.Fprintf(&b, "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	fmt.Fprintf(&b, "| workloads | Telemetry objects | applied, s | in force, s | a change applied, s | in force, s | writes | of the change | writes, nothing changed | such a pass, s | memory, MiB | of its own, MiB | Go heap, MiB | CPU, s |\n")
+	fmt.Fprintf(&b, "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	var bars strings.Builder
 	for _, row := range rows {
 		of := func(figure func(steering) float64) []float64 {
@@ -329,14 +330,16 @@ func steerTable(rows []*steered) string {
 		changed := seconds(func(s steering) time.Duration { return s.changed })
 		idle := slices.Max(of(func(s steering) float64 { return s.idleWrites }))
 		peak := slices.Max(of(func(s steering) float64 { return mebibytes(s.peak) }))
-		fmt.Fprintf(&b, "| %d | %d | %.1f | %.1f | %.1f | %.1f | %.0f | %.0f | %.0f | %.2f | %.1f | %.1f | %.1f |\n", row.workloads, row.groups,
+		own := slices.Max(of(func(s steering) float64 { return mebibytes(s.own) }))
+		fmt.Fprintf(&b, "| %d | %d | %.1f | %.1f | %.1f | %.1f | %.0f | %.0f | %.0f | %.2f | %.1f | %.1f | %.1f | %.1f |\n", row.workloads, row.groups,
 			applied, seconds(func(s steering) time.Duration { return s.delivered }), changed, seconds(func(s steering) time.Duration { return s.redelivered }),
 			median(of(func(s steering) float64 { return s.writes })), median(of(func(s steering) float64 { return s.rewrites })), idle,
-			seconds(func(s steering) time.Duration { return s.idle }), peak, slices.Max(of(func(s steering) float64 { return mebibytes(s.heap) })),
+			seconds(func(s steering) time.Duration { return s.idle }), peak, own, slices.Max(of(func(s steering) float64 { return mebibytes(s.heap) })),
 			seconds(func(s steering) time.Duration { return s.cpu }))
 		if row.size == fleets[0] {
 			bar(&bars, "1,000 workloads reconciled in at most 10 s, also after a change", max(applied, changed), max(applied, changed) <= 10)
-			bar(&bars, "then under 64 MiB of memory", peak, peak < 64)
+			bar(&bars, "then under 64 MiB of memory of its own", own, own < 64)
+			bar(&bars, "and so with the mapped pages of its binary too", peak, peak < 64)
 			bar(&bars, "no write on a second pass", idle, idle == 0)
 		}
 	}

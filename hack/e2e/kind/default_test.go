@@ -109,11 +109,11 @@ func overlay(t *testing.T, r *release) {
 	}
 }
 
-// whole waits until all spans of a click are in one of two Jaegers.
+// whole waits until all spans of a click are in one of some Jaegers, save those of looking a link up that no cache knows.
 func whole(t *testing.T, id string, jaegers ...tracequery.Reader) error {
 	want := []string{"GET /{code}", "INSERT clicks", "process " + topic, "send " + topic}
 	var names []string
-	for range 100 {
+	for range 300 {
 		names = nil
 		for _, jaeger := range jaegers {
 			trace, err := jaeger.Trace(t.Context(), id)

@@ -47,19 +47,28 @@ type OpsListeners struct {
 	Client *http.Client
 }
 
-// Report asks the first port that is called ops, or 6060.
-func (o OpsListeners) Report(ctx context.Context, pod *corev1.Pod) (Report, error) {
-	port := opsNumber
-	for _, container := range pod.Spec.Containers {
+// opsAddress is where a pod's ops listener is.
+func opsAddress(pod *corev1.Pod) string {
+	return net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(opsPortOf(pod.Spec.Containers)))
+}
+
+// opsPortOf is the first port that is called ops, or 6060.
+func opsPortOf(containers []corev1.Container) int {
+	for _, container := range containers {
 		for _, p := range container.Ports {
 			if p.Name == opsPort {
-				port = int(p.ContainerPort)
+				return int(p.ContainerPort)
 			}
 		}
 	}
+	return opsNumber
+}
+
+// Report asks a pod's ops listener.
+func (o OpsListeners) Report(ctx context.Context, pod *corev1.Pod) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	url := "http://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port)) + "/telemetry"
+	url := "http://" + opsAddress(pod) + "/telemetry"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return Report{}, err

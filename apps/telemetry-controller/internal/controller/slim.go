@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"unique"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,8 +44,9 @@ func slim(object any) (any, error) {
 	return object, nil
 }
 
-// slimMeta leaves no annotation but ours; kubectl's holds a whole object.
+// slimMeta leaves no annotation but ours; kubectl's holds a whole object. Labels are kept once for all that have the same.
 func slimMeta(m *metav1.ObjectMeta) {
+	m.Labels = shared(m.Labels)
 	hash, ok := m.Annotations[HashAnnotation]
 	m.Annotations, m.OwnerReferences, m.Finalizers = nil, nil, nil
 	if ok {
@@ -51,16 +54,25 @@ func slimMeta(m *metav1.ObjectMeta) {
 	}
 }
 
-// slimPorts leaves the ops port.
-func slimPorts(containers []corev1.Container) (slim []corev1.Container) {
-	for _, c := range containers {
-		for _, p := range c.Ports {
-			if p.Name == opsPort {
-				slim = append(slim, corev1.Container{Ports: []corev1.ContainerPort{{Name: opsPort, ContainerPort: p.ContainerPort}}})
-			}
-		}
+// shared is a map whose strings are kept once for all that have the same.
+func shared(m map[string]string) map[string]string {
+	if m == nil {
+		return nil
 	}
-	return slim
+	s := make(map[string]string, len(m))
+	for key, value := range m {
+		s[unique.Make(key).Value()] = unique.Make(value).Value()
+	}
+	return s
+}
+
+// slimPorts leaves the ops port, where it is not the usual one.
+func slimPorts(containers []corev1.Container) []corev1.Container {
+	port := opsPortOf(containers)
+	if port == opsNumber {
+		return nil
+	}
+	return []corev1.Container{{Ports: []corev1.ContainerPort{{Name: opsPort, ContainerPort: int32(port)}}}} //nolint:gosec // it was one
 }
 
 // slimConditions leaves whether a pod is ready.
@@ -73,14 +85,25 @@ func slimConditions(conditions []corev1.PodCondition) (slim []corev1.PodConditio
 	return slim
 }
 
-// slimTemplate leaves of a workload's pod template what may be an overlay's.
+// slimTemplate leaves of a workload's pod template what may be an overlay's. Where its own chart mounts the overlay, nothing
+// is put into its containers, and so none is looked at but to take something out.
 func slimTemplate(workload string, t corev1.PodTemplateSpec) (slim corev1.PodTemplateSpec) {
 	slim.Annotations = t.Annotations
 	slimMeta(&slim.ObjectMeta)
+	itself, inserted := false, false
 	for _, v := range t.Spec.Volumes {
-		if v.Name == OverlayVolume || mountsConfigMap(v, overlayNameOf(workload)) {
-			slim.Spec.Volumes = append(slim.Spec.Volumes, v)
+		switch {
+		case v.Name == OverlayVolume:
+			inserted = true
+		case mountsConfigMap(v, overlayNameOf(workload)):
+			itself = true
+		default:
+			continue
 		}
+		slim.Spec.Volumes = append(slim.Spec.Volumes, v)
+	}
+	if itself && !inserted {
+		return slim
 	}
 	for _, c := range t.Spec.Containers {
 		with := corev1.Container{Name: c.Name}

@@ -169,8 +169,10 @@ func (r *TelemetryReconciler) insert(ctx context.Context, w workload, i insertio
 func (r *TelemetryReconciler) takeBack(ctx context.Context, t *v1alpha1.Telemetry, all []workload, rivals []v1alpha1.Telemetry) error {
 	var errs []error
 	for _, w := range all {
-		selected := t.DeletionTimestamp.IsZero() && selects(&t.Spec.Selector, w.GetLabels()) || rivalOf(rivals, w) != ""
-		if selected || !touched(w) {
+		if !touched(w) { // first: to ask each of many objects takes its time
+			continue
+		}
+		if t.DeletionTimestamp.IsZero() && selects(&t.Spec.Selector, w.GetLabels()) || rivalOf(rivals, w) != "" {
 			continue
 		}
 		mine, err := r.applied(ctx, w)
