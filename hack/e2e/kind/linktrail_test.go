@@ -101,6 +101,7 @@ func TestLinktrail(t *testing.T) {
 		}
 		load.stop(t)
 	})
+	t.Run("OK twelve pods follow, and no span is lost", func(t *testing.T) { twelve(t, r) })
 	t.Run("OK by kq", func(t *testing.T) {
 		r.upgrade(t, "clickStream.driver=kq")
 		click(t, r, "kq")
