@@ -48,6 +48,9 @@
 {{- if and $v.telemetry.headersSecret (not $own) -}}
 {{- fail "telemetry.headersSecret: the telemetry controller brings it to the services, and telemetry-controller.enabled is false; use telemetry.overlay.headers" -}}
 {{- end -}}
+{{- if and $own (index $v "telemetry-controller").default (get $v.telemetry.config "OtlpHeaders") -}}
+{{- fail "telemetry.config.OtlpHeaders: a Telemetry object wins over it, and has its headers from a Secret; name one in telemetry.headersSecret, or do without the object, telemetry-controller.default=false" -}}
+{{- end -}}
 {{- with $v.analyticsConsumer.autoscaling -}}
 {{- if and .enabled (gt (int .maxReplicas) $partitions) -}}
 {{- fail (printf "analyticsConsumer.autoscaling.maxReplicas: %d is more than the topic has partitions, %d (clickStream.partitions, or kafka.strimzi.topic.partitions); further pods would have nothing to read" (int .maxReplicas) $partitions) -}}
