@@ -125,16 +125,7 @@ func telemetry(t *testing.T, r *release) {
 	t.Run("OK without controller and object", func(t *testing.T) {
 		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "0", "--timeout", "2m")
 		r.kubectl(t, "delete", "telemetry", "default")
-		var ids []string
-		doors.Eventually(t, "pods fall back to their chart's Jaeger", func() (err error) {
-			ids = append(ids, clicked())
-			for _, id := range ids {
-				if _, err = jaeger.Trace(t.Context(), id); err == nil {
-					return nil
-				}
-			}
-			return err
-		})
+		doors.Eventually(t, "pods fall back to their chart's Jaeger", func() error { return found(t, jaeger, clicked()) })
 	})
 
 	t.Run("OK the controller makes the object again", func(t *testing.T) {
