@@ -53,10 +53,11 @@ func TestChartRollouts(t *testing.T) {
 	}
 	before := checksums("{}")
 	for values, changed := range map[string][]string{
-		`{"telemetry":{"overlay":{"telemetry":{"Sampler":0.5},"headers":{"a":"b"}}}}`: {},
-		`{"urlApi":{"config":{"Timeout":1000}}}`:                                      {"url-api"},
-		`{"clickStream":{"driver":"kq"}}`:                                             {"analytics-consumer", "url-api"},
-		`{"telemetry":{"sampler":0.5}}`:                                               {"analytics-consumer", "analytics-rpc", "url-api"},
+		`{"telemetry-controller":{"enabled":false}}`: {},
+		`{"telemetry-controller":{"enabled":false},"telemetry":{"overlay":{"telemetry":{"Sampler":0.5},"headers":{"a":"b"}}}}`: {},
+		`{"urlApi":{"config":{"Timeout":1000}}}`: {"url-api"},
+		`{"clickStream":{"driver":"kq"}}`:        {"analytics-consumer", "url-api"},
+		`{"telemetry":{"sampler":0.5}}`:          {"analytics-consumer", "analytics-rpc", "url-api"},
 	} {
 		got := []string{}
 		for name, sum := range checksums(values) {
