@@ -113,10 +113,12 @@ func TestInjection(t *testing.T) {
 		"OK taken back from one that is selected no more": {
 			func(*testing.T) { h.Unselect("shop") },
 			func(t *testing.T) {
-				var object appsv1.Deployment
-				h.Get("shop", &object)
-				object.Labels = map[string]string{"app.kubernetes.io/part-of": "linktrail"}
-				must(t, api.Update(t.Context(), &object))
+				undisturbed(t, func() error {
+					var object appsv1.Deployment
+					h.Get("shop", &object)
+					object.Labels = map[string]string{"app.kubernetes.io/part-of": "linktrail"}
+					return api.Update(t.Context(), &object)
+				})
 			},
 		},
 		"OK taken back with the object": {

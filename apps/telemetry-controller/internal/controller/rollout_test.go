@@ -160,9 +160,11 @@ func TestRolloutHeld(t *testing.T) {
 	must(t, api.Create(t.Context(), journal))
 	updated := func(n int32) {
 		t.Helper()
-		h.Get("deleted-by-hand", journal)
-		journal.Status = appsv1.StatefulSetStatus{ObservedGeneration: journal.Generation, Replicas: 1, ReadyReplicas: 1, AvailableReplicas: 1, UpdatedReplicas: n}
-		must(t, api.Status().Update(t.Context(), journal))
+		undisturbed(t, func() error {
+			h.Get("deleted-by-hand", journal)
+			journal.Status = appsv1.StatefulSetStatus{ObservedGeneration: journal.Generation, Replicas: 1, ReadyReplicas: 1, AvailableReplicas: 1, UpdatedReplicas: n}
+			return api.Status().Update(t.Context(), journal)
+		})
 	}
 	updated(1)
 	h.Telemetry("default", rollout)

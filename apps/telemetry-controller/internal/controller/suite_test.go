@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -300,13 +301,21 @@ func mounting(name string) corev1.PodSpec {
 // the one before; all are available.
 func (h *house) Rolling(name string, updated, before int32) {
 	h.t.Helper()
-	var object appsv1.Deployment
-	h.Get(name, &object)
-	object.Status = appsv1.DeploymentStatus{
-		ObservedGeneration: object.Generation, UpdatedReplicas: updated, Replicas: updated + before,
-		ReadyReplicas: updated + before, AvailableReplicas: updated + before,
-	}
-	must(h.t, api.Status().Update(h.t.Context(), &object))
+	undisturbed(h.t, func() error {
+		var object appsv1.Deployment
+		h.Get(name, &object)
+		object.Status = appsv1.DeploymentStatus{
+			ObservedGeneration: object.Generation, UpdatedReplicas: updated, Replicas: updated + before,
+			ReadyReplicas: updated + before, AvailableReplicas: updated + before,
+		}
+		return api.Status().Update(h.t.Context(), &object)
+	})
+}
+
+// undisturbed reads and writes an object again when the controller has written it in between.
+func undisturbed(t *testing.T, change func() error) {
+	t.Helper()
+	must(t, retry.RetryOnConflict(retry.DefaultBackoff, change))
 }
 
 // Rolled says of a Deployment that its pods are of the present template.
