@@ -1,4 +1,4 @@
-// Package testenv gives tests the real servers they run against: PostgreSQL, Redis, Kafka and Jaeger.
+// Package testenv gives tests the real servers they run against, PostgreSQL, Redis, Kafka and Jaeger, and patience with them.
 //
 // The servers are started once, outside the test binaries, by `make test` or `make testenv` (package server does the
 // work); here their addresses are read from environment variables. A developer may set those variables himself, to

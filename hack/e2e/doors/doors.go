@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/tracequery"
 	"github.com/linktrail/linktrail/internal/tracequery/tracetest"
 )
@@ -200,13 +201,7 @@ func Eventually(t *testing.T, what string, check func() error) {
 // Within is Eventually with a deadline of the caller's.
 func Within(t *testing.T, patience time.Duration, what string, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v until %s: %v", patience, what, err)
-		}
+	if err := testenv.Within(patience, check); err != nil {
+		t.Fatalf("waited %v until %s: %v", patience, what, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/linktrail/linktrail/hack/e2e/doors"
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/tracequery"
 )
 
@@ -112,9 +113,8 @@ func overlay(t *testing.T, r *release) {
 // whole waits until all spans of a click are in one of some Jaegers, save those of looking a link up that no cache knows.
 func whole(t *testing.T, id string, jaegers ...tracequery.Reader) error {
 	want := []string{"GET /{code}", "INSERT clicks", "process " + topic, "send " + topic}
-	var names []string
-	for range 300 {
-		names = nil
+	return testenv.Within(30*time.Second, func() error {
+		var names []string
 		for _, jaeger := range jaegers {
 			trace, err := jaeger.Trace(t.Context(), id)
 			if err != nil && !errors.Is(err, tracequery.ErrNotFound) {
@@ -126,12 +126,11 @@ func whole(t *testing.T, id string, jaegers ...tracequery.Reader) error {
 				}
 			}
 		}
-		if slices.Sort(names); slices.Equal(names, want) {
-			return nil
+		if slices.Sort(names); !slices.Equal(names, want) {
+			return fmt.Errorf("trace %s has %q, want %q", id, names, want)
 		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return fmt.Errorf("trace %s has %q, want %q", id, names, want)
+		return nil
+	})
 }
 
 // clicks is a visitor who clicks on one link all the time.

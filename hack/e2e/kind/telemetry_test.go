@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/linktrail/linktrail/hack/e2e/doors"
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/tracequery"
 )
 
@@ -136,14 +137,11 @@ func telemetry(t *testing.T, r *release) {
 }
 
 // found reports an error unless a Jaeger gets to know a trace soon.
-func found(t *testing.T, jaeger tracequery.Reader, id string) (err error) {
-	for range 10 {
-		if _, err = jaeger.Trace(t.Context(), id); err == nil {
-			return nil
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
-	return err
+func found(t *testing.T, jaeger tracequery.Reader, id string) error {
+	return testenv.Within(5*time.Second, func() (err error) {
+		_, err = jaeger.Trace(t.Context(), id)
+		return err
+	})
 }
 
 // patchTelemetry changes a part of the object's spec.

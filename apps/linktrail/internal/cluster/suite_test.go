@@ -372,17 +372,7 @@ func must(t *testing.T, err error) {
 // eventually waits until try returns nil.
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	end := time.Now().Add(deadline)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %v", deadline, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	testenv.Eventually(t, deadline, try)
 }
 
 // wire is a TCP way to the API server that can be cut.
