@@ -139,7 +139,7 @@ type Exporter struct {
 	Secure bool `json:"secure,omitempty"`
 
 	// caFrom holds the certificates, in PEM, of the authorities which the collector's certificate may come from; without it
-	// they are the system's.
+	// they are those of a service's own block, or the system's.
 	// +optional
 	CAFrom *KeySource `json:"caFrom,omitempty"`
 
