@@ -95,12 +95,7 @@ func overlay(t *testing.T, r *release) {
 	follow(jaeger)
 
 	ids := clicks.stop(t)
-	var lost []string
-	for _, id := range ids {
-		if err := whole(t, id, jaeger, other); err != nil {
-			lost = append(lost, err.Error())
-		}
-	}
+	lost := broken(t, ids, jaeger, other)
 	t.Logf("%d clicks, the traces of %d are not whole", len(ids), len(lost))
 	if len(lost) > 0 {
 		t.Error(strings.Join(lost[:min(len(lost), 20)], "\n"))
@@ -110,27 +105,47 @@ func overlay(t *testing.T, r *release) {
 	}
 }
 
-// whole waits until all spans of a click are in one of some Jaegers, save those of looking a link up that no cache knows.
-func whole(t *testing.T, id string, jaegers ...tracequery.Reader) error {
-	want := []string{"GET /{code}", "INSERT clicks", "process " + topic, "send " + topic}
-	return testenv.Within(30*time.Second, func() error {
-		var names []string
-		for _, jaeger := range jaegers {
-			trace, err := jaeger.Trace(t.Context(), id)
-			if err != nil && !errors.Is(err, tracequery.ErrNotFound) {
-				return err
-			}
-			for _, span := range trace.Spans {
-				if slices.Contains(want, span.Name) {
-					names = append(names, span.Name)
-				}
+// broken waits until all spans of some clicks are in one of some Jaegers, save those of looking a link up that no cache knows,
+// and returns what is not there in the end. A span may be there more than once: what is sent again is no loss.
+func broken(t *testing.T, ids []string, jaegers ...tracequery.Reader) []string {
+	t.Helper()
+	var missing []error
+	_ = testenv.Within(doors.Patience, func() error {
+		left := ids
+		ids, missing = nil, nil
+		for _, id := range left {
+			if err := whole(t, id, jaegers); err != nil {
+				ids, missing = append(ids, id), append(missing, err)
 			}
 		}
-		if slices.Sort(names); !slices.Equal(names, want) {
-			return fmt.Errorf("trace %s has %q, want %q", id, names, want)
-		}
-		return nil
+		return errors.Join(missing...)
 	})
+	lost := make([]string, len(missing))
+	for i, err := range missing {
+		lost[i] = err.Error()
+	}
+	return lost
+}
+
+func whole(t *testing.T, id string, jaegers []tracequery.Reader) error {
+	want := []string{"GET /{code}", "INSERT clicks", "process " + topic, "send " + topic}
+	var names []string
+	for _, jaeger := range jaegers {
+		trace, err := jaeger.Trace(t.Context(), id)
+		if err != nil && !errors.Is(err, tracequery.ErrNotFound) {
+			return err
+		}
+		for _, span := range trace.Spans {
+			if slices.Contains(want, span.Name) {
+				names = append(names, span.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); !slices.Equal(names, want) {
+		return fmt.Errorf("trace %s has %q, want %q", id, names, want)
+	}
+	return nil
 }
 
 // clicks is a visitor who clicks on one link all the time.
