@@ -178,7 +178,7 @@ func (j *Journal) next() (*segment, error) {
 		if time.Since(j.refused) < retry {
 			return nil, ErrFull
 		}
-		if len(j.segments) >= j.config.maxSegments() && !j.dropOldest() {
+		if j.used == nil && len(j.segments) >= j.config.maxSegments() && !j.dropOldest() {
 			return nil, ErrFull
 		}
 		var err error
@@ -205,7 +205,17 @@ func (j *Journal) wantSpare() {
 // allocate makes a segment. The caller holds mu.
 func (j *Journal) allocate() (*segment, error) {
 	j.sequence++
-	return newSegment(j.path(j.sequence), j.sequence, j.config.SegmentBytes)
+	used := j.used
+	j.used = nil
+	return j.make(used, j.sequence)
+}
+
+// make makes a segment, of one that is used up where there is one.
+func (j *Journal) make(used *segment, sequence uint64) (*segment, error) {
+	if used != nil {
+		return used.again(j.path(sequence), sequence)
+	}
+	return newSegment(j.path(sequence), sequence, j.config.SegmentBytes)
 }
 
 // dropOldest gives up the oldest segment where the configuration wants that, and reports whether there was one. The
@@ -233,9 +243,8 @@ func (j *Journal) tidy() {
 	for len(j.segments) > 0 && j.segments[0].left && len(j.segments[0].chunks) == 0 {
 		s := j.segments[0]
 		j.segments = j.segments[1:]
-		if j.used == nil && j.spare == nil && len(s.memory) == j.config.SegmentBytes {
+		if j.used == nil && len(s.memory) == j.config.SegmentBytes {
 			j.used = s
-			j.wantSpare()
 			continue
 		}
 		j.leaving = append(j.leaving, s)
@@ -278,22 +287,17 @@ func (j *Journal) keepSpare() {
 func (j *Journal) ahead() (*segment, error) {
 	j.mu.Lock()
 	used := j.used
-	j.used = nil
 	wanted := j.spare == nil && (used != nil || len(j.segments) < j.config.maxSegments())
 	if wanted {
+		j.used = nil
 		j.sequence++
 	}
 	sequence := j.sequence
 	j.mu.Unlock()
-	switch {
-	case wanted && used != nil:
-		return used.again(j.path(sequence), sequence)
-	case wanted:
-		return newSegment(j.path(sequence), sequence, j.config.SegmentBytes)
-	case used != nil:
-		return nil, used.discard()
+	if !wanted {
+		return nil, nil
 	}
-	return nil, nil
+	return j.make(used, sequence)
 }
 
 // Close ends the journal: records that are not done stay for the next process. Nobody may append, or use what was read,

@@ -149,7 +149,7 @@ func TestJournal(t *testing.T) {
 				t.Fatal(diff)
 			}
 		}
-		if n := len(files(t, c.Dir)); n > 2 { // the one that is written, and a spare
+		if n := len(files(t, c.Dir)); n > 3 { // the one that is written, a spare, and one to be used again
 			t.Errorf("%d segments are left", n)
 		}
 		if err := j.Close(); err != nil {
@@ -508,30 +508,18 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
+// BenchmarkAppend appends to one large segment, and reads nothing: run it with -benchtime 1000000x.
 func BenchmarkAppend(b *testing.B) {
 	for _, goroutines := range []int{1, 4, 16, 64} {
 		b.Run(fmt.Sprint(goroutines), func(b *testing.B) {
-			j := MustOpen(b, Config{Dir: b.TempDir()})
+			j := MustOpen(b, Config{Dir: b.TempDir(), SegmentBytes: maxSegmentBytes, MaxBytes: 4 * maxSegmentBytes})
+			MustAppend(b, j, 0, 1) // the segment is there
 			r := numbered(1)
 			r.Parent = r.Parent.WithTraceState(trace.TraceState{})
 			r.Value = make([]byte, 400)
 			b.ReportAllocs()
 			b.ResetTimer()
 			var all sync.WaitGroup
-			var reading sync.WaitGroup
-			stop := make(chan struct{})
-			defer reading.Wait()
-			defer close(stop)
-			reading.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					case <-time.After(time.Millisecond):
-						drain(j)
-					}
-				}
-			})
 			for range goroutines {
 				all.Go(func() {
 					for range b.N / goroutines {
