@@ -62,7 +62,7 @@ type Journal struct {
 
 // counts are what happened since Open.
 type counts struct {
-	appended, shipped, repeated, dropped, damaged atomic.Uint64
+	found, appended, shipped, repeated, dropped, overwritten, damaged atomic.Uint64
 }
 
 // Open opens the journal of a folder, which it makes where there is none, and reads what an earlier process has left.
@@ -115,6 +115,7 @@ func (j *Journal) recover() error {
 		found := s.scan(nil)
 		j.counts.damaged.Add(found.damaged)
 		j.counts.repeated.Add(found.repeated)
+		j.counts.found.Add(found.waiting)
 		if found.waiting == 0 {
 			if err := s.discard(); err != nil {
 				return err
@@ -232,7 +233,7 @@ func (j *Journal) dropOldest() bool {
 	if j.reading == s {
 		from = j.at
 	}
-	j.counts.dropped.Add(s.count(from))
+	j.counts.overwritten.Add(s.count(from))
 	_ = os.Remove(s.path) // it lasts until it is unmapped
 	j.tidy()
 	return true
@@ -324,14 +325,14 @@ func (j *Journal) unmap() error {
 			errs = append(errs, s.discard())
 		}
 	}
-	for _, s := range j.leaving {
-		errs = append(errs, s.close())
-	}
-	for _, s := range j.segments {
-		if s.shipped() >= s.tail {
-			errs = append(errs, s.discard())
-		} else {
+	for _, s := range append(j.leaving, j.segments...) {
+		switch {
+		case len(s.chunks) > 0: // somebody may still look at them: they stay mapped until the process ends
+			errs = append(errs, s.file.Close())
+		case s.dropped || s.shipped() < s.tail:
 			errs = append(errs, s.close())
+		default:
+			errs = append(errs, s.discard())
 		}
 	}
 	return errors.Join(errs...)

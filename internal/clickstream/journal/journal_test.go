@@ -261,7 +261,7 @@ func TestFull(t *testing.T) {
 		if diff := cmp.Diff(sequence(records-len(got), records), got); diff != "" || len(got) == 0 {
 			t.Errorf("%d records: %s", len(got), diff)
 		}
-		if n := int(j.counts.dropped.Load()); n != records-len(got)-10 {
+		if n := int(j.counts.overwritten.Load()); n != records-len(got)-10 {
 			t.Errorf("%d dropped, %d read", n, len(got)+10)
 		}
 		for range chunk.Records {
