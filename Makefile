@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# go-zero's tag leaves client-go out of what does not need it. Whatever else GOFLAGS holds stays.
+# go-zero's tag leaves its Kubernetes resolver, and with that most of client-go, out. Whatever else GOFLAGS holds stays.
 ifeq (,$(findstring no_k8s,$(GOFLAGS)))
 GOFLAGS := $(strip $(GOFLAGS) -tags=no_k8s)
 endif
@@ -65,7 +65,8 @@ bin/testenv:
 	@go build -o $@ ./hack/testenv/cmd
 
 .PHONY: bench
-bench: build ## measure redirects beside bare servers, write docs/performance.md (ARGS=-help for more)
+bench: build ## measure redirects and the telemetry controller, write docs/performance.md (ARGS=-help for more)
+	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/telemetry-controller ./apps/telemetry-controller
 	@go build -o bin/bench ./hack/bench
 	@exec bin/bench $(ARGS)
 

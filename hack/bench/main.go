@@ -1,10 +1,12 @@
 //go:build linux
 
 // Command bench measures what a redirect costs: url-api as it is shipped, beside bare handlers on net/http and fasthttp
-// and beside nginx, with a real Kafka, Redis and PostgreSQL; and then the other ways that a request can take. It prints
-// two tables and writes them into docs/performance.md, which tells how to read them.
+// and beside nginx, with a real Kafka, Redis and PostgreSQL; and then the other ways that a request can take. Last, what
+// the telemetry controller costs with many workloads, on a real kube-apiserver and etcd. It prints tables and writes them
+// into docs/performance.md, which tells how to read them.
 //
-// Run it by `make bench` from the repository's root. It needs Linux, and nginx unless -nginx=false.
+// Run it by `make bench` from the repository's root. It needs Linux, nginx unless -nginx=false, and kube-apiserver and etcd
+// unless -controller is empty.
 package main
 
 import (
@@ -17,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +36,7 @@ type options struct {
 	only        string
 	nginx       bool
 	binary      string
+	controller  string
 	against     string
 	write       string
 	profiles    string
@@ -64,7 +68,7 @@ func (o options) writes() bool {
 	return o.write != "" && o.only == "" && o.against == "" && o.profiles == ""
 }
 
-func (o options) check() error {
+func (o options) check(ctx context.Context) error {
 	switch {
 	case o.rounds < 1 || o.rounds > 100:
 		return fmt.Errorf("-rounds: %d is not 1 to 100", o.rounds)
@@ -73,7 +77,16 @@ func (o options) check() error {
 	case o.connections < 1 || o.connections > 10000:
 		return fmt.Errorf("-connections: %d is not 1 to 10000", o.connections)
 	}
-	if _, err := exec.LookPath("nginx"); o.nginx && err != nil {
+	if o.wantsFleets() {
+		if _, err := assets(ctx); err != nil {
+			return err
+		}
+		if _, err := os.Stat(o.controller); err != nil {
+			return fmt.Errorf("-controller: %w: `make bench` makes it", err)
+		}
+	}
+	requests := slices.ContainsFunc(requestRows, o.wants)
+	if _, err := exec.LookPath("nginx"); o.nginx && requests && err != nil {
 		return errors.New("nginx is not installed: on Debian `apt-get install nginx-light`; or leave its rows out with -nginx=false")
 	}
 	if o.writes() {
@@ -81,7 +94,7 @@ func (o options) check() error {
 			return err
 		}
 	}
-	if _, err := os.Stat(o.binary); err != nil {
+	if _, err := os.Stat(o.binary); requests && err != nil {
 		return fmt.Errorf("-binary: %w: `make build` makes it", err)
 	}
 	return nil
@@ -92,6 +105,8 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "serve" {
 		err = serve(os.Args[2], os.Args[3:])
 	} else {
+		// When nobody reads what is printed any more, kube-apiserver and etcd are still to be stopped.
+		signal.Ignore(syscall.SIGPIPE)
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
 		err = run(ctx, os.Args[1:])
@@ -108,7 +123,13 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) (err error) {
+// requestRows are the names of the rows that are about requests.
+var requestRows = []string{
+	bareNetHTTP, bareFastHTTP, nginxOne, nginxAll, sampledOne, sampledAll, againstOne, againstAll, overlayRow,
+	pathRedis, pathStore, pathUnknown, pathCreate, pathStats, overloadRow,
+}
+
+func run(ctx context.Context, args []string) error {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each server is measured; the medians count")
@@ -117,32 +138,64 @@ func run(ctx context.Context, args []string) (err error) {
 	flags.StringVar(&o.only, "only", "", "measure rows alone whose name has one of these words, separated by commas; writes nothing")
 	flags.BoolVar(&o.nginx, "nginx", true, "measure nginx, which must be installed")
 	flags.StringVar(&o.binary, "binary", "bin/linktrail", "the linktrail to measure")
+	flags.StringVar(&o.controller, "controller", "bin/telemetry-controller", "the telemetry controller to measure; empty for none. It takes kube-apiserver and etcd of $KUBEBUILDER_ASSETS")
 	flags.StringVar(&o.against, "against", "", "another linktrail to measure beside it, as from before a change; writes nothing")
 	flags.StringVar(&o.write, "write", "docs/performance.md", "the document whose tables are written; empty for none")
 	flags.StringVar(&o.profiles, "profiles", "", "a folder for CPU profiles of url-api under load; they cost some of what is measured, so nothing else is written")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if err := o.check(); err != nil {
+	if err := o.check(ctx); err != nil {
 		return err
 	}
-	s, err := newSystem(ctx, o)
-	defer func() { err = errors.Join(err, s.close()) }()
-	if err != nil {
-		return err
-	}
-	all := []part{{"machine", factTable(facts(ctx, s, o))}}
+	var all []part
 	tell := func(list ...part) { // at once: what follows may fail
 		for _, p := range list {
 			fmt.Printf("\n%s", p.text)
 		}
 		all = append(all, list...)
 	}
+	if slices.ContainsFunc(requestRows, o.wants) {
+		if err := measureRequests(ctx, o, tell); err != nil {
+			return err
+		}
+	}
+	steered, err := steer(ctx, o)
+	if err != nil {
+		return err
+	}
+	if len(steered) > 0 {
+		tell(part{"controller", steerTable(steered)})
+	}
+	if !o.nginx {
+		fmt.Fprintln(os.Stderr, "bench: nginx was left out")
+	}
+	if !o.writes() {
+		return nil
+	}
+	return write(o.write, all)
+}
+
+// measureRequests measures all that is about requests, with a system of servers that it starts and ends.
+func measureRequests(ctx context.Context, o options, tell func(...part)) (err error) {
+	s, err := newSystem(ctx, o)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err != nil {
+		return err
+	}
+	machine := part{"machine", factTable(facts(ctx, s, o))}
 	t, err := s.compare(ctx, o)
 	if err != nil {
 		return err
 	}
 	tell(t.parts(o)...)
+	pairs, err := s.compareOverlay(ctx, o)
+	if err != nil {
+		return err
+	}
+	if len(pairs) > 0 {
+		tell(part{"overlay", overlayTable(o, pairs)})
+	}
 	paths, err := s.walk(ctx, o)
 	if err != nil {
 		return err
@@ -157,14 +210,8 @@ func run(ctx context.Context, args []string) (err error) {
 	if len(floods) > 0 {
 		tell(part{"overload", floodTable(bears, floods)})
 	}
-	fmt.Printf("\n%s", all[0].text)
-	if !o.nginx {
-		fmt.Fprintln(os.Stderr, "bench: nginx was left out")
-	}
-	if !o.writes() {
-		return nil
-	}
-	return write(o.write, all)
+	tell(machine)
+	return nil
 }
 
 // serve is what this program runs as the servers beside url-api.

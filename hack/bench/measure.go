@@ -139,13 +139,17 @@ func (v *subject) standing() (s standing, err error) {
 type metrics []string
 
 func (v *service) metrics(ctx context.Context) (metrics, error) {
+	return scrape(ctx, http.DefaultClient, "http://"+v.ops+"/metrics")
+}
+
+func scrape(ctx context.Context, c *http.Client, url string) (metrics, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.ops+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := c.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +159,16 @@ func (v *service) metrics(ctx context.Context) (metrics, error) {
 		return nil, err
 	}
 	return strings.Split(string(body), "\n"), nil
+}
+
+// with are the series that have a label, as in method="GET".
+func (m metrics) with(label string) (list metrics) {
+	for _, line := range m {
+		if strings.Contains(line, label) {
+			list = append(list, line)
+		}
+	}
+	return list
 }
 
 // sum adds up all series of a name.

@@ -16,6 +16,8 @@ import (
 // crowd is how many connections ask in the third table: so many that a queue can stand.
 const crowd = 5000
 
+const overloadRow = "overload"
+
 // flood is one row of the third table: url-api, with or without shedding, at a multiple of what it can bear.
 type flood struct {
 	times   float64
@@ -33,7 +35,7 @@ type poured struct {
 // overload measures url-api on one core, with all redirects traced, at half, once and twice what it bears: what it answers
 // flat out over as many connections. All figures are of answers to requests that are made at a constant rate.
 func (s *system) overload(ctx context.Context, o options) (bears float64, rows []*flood, err error) {
-	if !o.wants("overload") {
+	if !o.wants(overloadRow) {
 		return 0, nil, nil
 	}
 	// The other core is for who asks, and for Kafka.

@@ -54,6 +54,18 @@ func (t *redirects) table() string {
 	return b.String()
 }
 
+// barHead is the head of a table of bars.
+const barHead = "| asked for | is | |\n| --- | ---: | --- |\n"
+
+// bar writes a row of what is asked for.
+func bar(b *strings.Builder, what string, is float64, kept bool) {
+	word := "kept"
+	if !kept {
+		word = "**missed**"
+	}
+	fmt.Fprintf(b, "| %s | %.2f | %s |\n", what, is, word)
+}
+
 // bars says how linktrail stands against what is asked of it.
 func (t *redirects) bars() string {
 	base, one, all := t.row(bareNetHTTP), t.row(sampledOne), t.row(sampledAll)
@@ -61,20 +73,13 @@ func (t *redirects) bars() string {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "| asked for | is | |\n| --- | ---: | --- |\n")
-	bar := func(what string, is float64, kept bool) {
-		word := "kept"
-		if !kept {
-			word = "**missed**"
-		}
-		fmt.Fprintf(&b, "| %s | %.2f | %s |\n", what, is, word)
-	}
+	b.WriteString(barHead)
 	speed := median(ratios(one.flat, base.flat, perSecond))
-	bar("1 % sampled: at least 1.0 of bare net/http's requests a second", speed, speed >= 1)
+	bar(&b, "1 % sampled: at least 1.0 of bare net/http's requests a second", speed, speed >= 1)
 	cpu := median(ratios(one.flat, base.flat, cpuTime))
-	bar("1 % sampled: at most 1.0 of its CPU time a request", cpu, cpu <= 1)
+	bar(&b, "1 % sampled: at most 1.0 of its CPU time a request", cpu, cpu <= 1)
 	full := median(ratios(all.flat, one.flat, perSecond))
-	bar("100 % sampled: at least 0.8 of 1 % sampled's requests a second", full, full >= 0.8)
+	bar(&b, "100 % sampled: at least 0.8 of 1 % sampled's requests a second", full, full >= 0.8)
 	return b.String()
 }
 
@@ -95,6 +100,24 @@ func (t *redirects) spans() string {
 		}
 		fmt.Fprintf(&b, "%s, flat out: %d spans exported, %d dropped because the queue was full.\n", name, exported, lost)
 	}
+	return b.String()
+}
+
+// overlayTable writes how url-api with an overlay stands to the same without.
+func overlayTable(o options, pairs []pair) string {
+	var with, without []sample
+	for _, p := range pairs {
+		with, without = append(with, p.with), append(without, p.without)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d pairs of %v each, %d connections.\n\n", len(pairs), o.duration()/2, o.connections)
+	fmt.Fprintf(&b, "| | with an overlay | without | ratio |\n| --- | ---: | ---: | ---: |\n")
+	speed, cpu := ratios(with, without, perSecond), ratios(with, without, cpuTime)
+	fmt.Fprintf(&b, "| requests/s | %.0f | %.0f | %s |\n", median(pick(with, perSecond)), median(pick(without, perSecond)), spread(speed))
+	fmt.Fprintf(&b, "| CPU a request, µs | %.1f | %.1f | %s |\n\n%s", median(pick(with, cpuTime)), median(pick(without, cpuTime)), spread(cpu), barHead)
+	within := func(ratio float64) bool { return ratio >= 0.98 && ratio <= 1.02 }
+	bar(&b, "an overlay changes requests a second by at most 0.02", median(speed), within(median(speed)))
+	bar(&b, "and CPU time a request as little", median(cpu), within(median(cpu)))
 	return b.String()
 }
 
@@ -129,7 +152,7 @@ func factTable(facts []fact) string {
 type part struct{ name, text string }
 
 // marks are the parts that a document must have.
-var marks = [...]string{"bars", "redirects", "paths", "overload", "machine"}
+var marks = [...]string{"bars", "redirects", "overlay", "paths", "overload", "controller", "machine"}
 
 // parts are what the first table is written as.
 func (t *redirects) parts(o options) (list []part) {

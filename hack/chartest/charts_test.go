@@ -125,7 +125,10 @@ func TestAPIServerRefuses(t *testing.T) {
 	})
 }
 
-type apiServer struct{ client.Client }
+type apiServer struct {
+	client.Client
+	kubeconfig string // a file
+}
 
 // patience is how long the server may take to start, and to take a definition. These are large, and the machine may be busy.
 const patience = 3 * time.Minute
@@ -140,7 +143,7 @@ func (s *apiServer) start() (stop func() error, err error) {
 			return nil, fmt.Errorf("%s does not name %s; `hack/charts validate` gets it and runs these tests", variable, what)
 		}
 	}
-	paths := []string{os.Getenv(strimziVariable), filepath.Join(root, "charts/telemetry-controller/files")}
+	paths := []string{os.Getenv(strimziVariable)}
 	for _, d := range definitions {
 		folder, err := moduleFolder(d.module)
 		if err != nil {
@@ -160,16 +163,38 @@ func (s *apiServer) start() (stop func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start kube-apiserver and etcd of %s: %w", os.Getenv(assetsVariable), err)
 	}
+	end := environment.Stop
 	if s.Client, err = client.New(config, client.Options{}); err != nil {
-		return nil, errors.Join(err, environment.Stop())
+		return nil, errors.Join(err, end())
+	}
+	if s.kubeconfig, err = kubeconfig(environment); err != nil {
+		return nil, errors.Join(err, end())
 	}
 	restricted := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: namespace, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
 	}}
 	if err := s.Create(context.Background(), restricted); err != nil {
-		return nil, errors.Join(err, environment.Stop())
+		return nil, errors.Join(err, end())
 	}
-	return environment.Stop, nil
+	return func() error { return errors.Join(end(), os.RemoveAll(filepath.Dir(s.kubeconfig))) }, nil
+}
+
+// kubeconfig writes a file by which helm may do all, in a folder of its own, and returns its name.
+func kubeconfig(environment *envtest.Environment) (string, error) {
+	admin, err := environment.AddUser(envtest.User{Name: "helm", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return "", err
+	}
+	content, err := admin.KubeConfig()
+	if err != nil {
+		return "", err
+	}
+	folder, err := os.MkdirTemp("", "chartest")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(folder, "kubeconfig")
+	return file, os.WriteFile(file, content, 0o600)
 }
 
 // apply has the server check an object as server-side apply does, which is always strict about fields.

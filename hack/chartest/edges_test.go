@@ -23,30 +23,32 @@ import (
 // them, would not show the difference.
 func TestEdges(t *testing.T) {
 	all := []string{"url-api", "analytics-rpc", "analytics-consumer"}
-	spans := edgesOf(all, "jaeger", 4317, 4318)
+	spans := edgesOf(append(all, "controller"), "jaeger", 4317, 4318)
 	metrics := edgesOf([]string{"prometheus"}, "url-api", 6060)
 	metrics = append(metrics, edgesOf([]string{"prometheus"}, "analytics-rpc", 6060)...)
 	metrics = append(metrics, edgesOf([]string{"prometheus"}, "analytics-consumer", 6060)...)
 	names := edgesOf(all, "dns", 53)
 	common := slices.Concat(metrics, names, []string{"anyone → url-api 8080", "url-api → analytics-rpc 8082"})
+	// Which pods have an ops listener is not known, nor where the API server is.
+	controller := slices.Concat(asks("telemetry-controller", append(all, "controller", "strimzi")),
+		[]string{"telemetry-controller → dns 53", "anyone → telemetry-controller 8443"},
+		edgesOf([]string{"telemetry-controller"}, anyone, 443, 4317, 4318, 6443))
 	// What "linktrail migrate" reaches is what its pod may reach.
 	postgres := edgesOf(all, "postgres", 5432)
 	kafka := edgesOf([]string{"url-api", "analytics-consumer"}, "kafka", 9092)
 	beside := slices.Concat(spans, postgres, kafka, []string{"url-api → redis 6379", "url-api → jaeger 16686"})
 
 	for values, want := range map[string][]string{
-		"values.yaml": slices.Concat(common, beside),
-		"ci/strimzi-values.yaml": slices.Concat(common, spans, postgres, []string{"url-api → redis 6379", "url-api → jaeger 16686"},
+		"values.yaml": slices.Concat(common, controller, beside, edgesOf([]string{"telemetry-controller"}, "jaeger", 4317, 4318)),
+		"ci/strimzi-values.yaml": slices.Concat(common, controller, spans, edgesOf([]string{"telemetry-controller"}, "jaeger", 4317, 4318), postgres, []string{"url-api → redis 6379", "url-api → jaeger 16686"},
 			edgesOf([]string{"url-api", "analytics-consumer"}, "strimzi", 9093)),
-		"ci/kq-values.yaml": slices.Concat(common, spans, postgres, []string{"url-api → redis 6379", "url-api → jaeger 16686"},
+		"ci/kq-values.yaml": slices.Concat(common, asks("controller", all), spans, postgres, []string{"url-api → redis 6379", "url-api → jaeger 16686"},
 			edgesOf([]string{"url-api", "analytics-consumer"}, "strimzi", 9092)),
 		// Servers of others are told by their ports alone.
-		"values-production.yaml": slices.Concat(common, []string{"anyone → url-api 8081", "url-api → anyone 6379"},
+		"values-production.yaml": slices.Concat(common, controller, []string{"anyone → url-api 8081", "url-api → anyone 6379"},
 			edgesOf(all, "anyone", 4317, 5432), edgesOf([]string{"url-api", "analytics-consumer"}, "anyone", 9093)),
-		"ci/external-values.yaml": slices.Concat(common, []string{"url-api → anyone 26379", "url-api → anyone 8443", "anyone → url-api 8081"},
-			edgesOf(all, "anyone", 443, 5433), edgesOf([]string{"url-api", "analytics-consumer"}, "anyone", 9092, 9094),
-			edgesOf([]string{"controller"}, "url-api", 6060), edgesOf([]string{"controller"}, "analytics-rpc", 6060),
-			edgesOf([]string{"controller"}, "analytics-consumer", 6060)),
+		"ci/external-values.yaml": slices.Concat(common, controller, []string{"url-api → anyone 26379", "url-api → anyone 8443", "url-api → telemetry-controller 8443", "anyone → url-api 8081"},
+			edgesOf(all, "anyone", 443, 5433), edgesOf([]string{"url-api", "analytics-consumer"}, "anyone", 9092, 9094)),
 	} {
 		t.Run(strings.TrimSuffix(filepath.Base(values), ".yaml"), func(t *testing.T) {
 			chart := filepath.Join(root, "charts", "linktrail")
@@ -66,6 +68,14 @@ func edgesOf(from []string, to string, ports ...int) []string {
 		for _, port := range ports {
 			edges = append(edges, edge(name, to, port))
 		}
+	}
+	return edges
+}
+
+// asks are the edges by which a controller asks services what is in force.
+func asks(controller string, services []string) (edges []string) {
+	for _, service := range services {
+		edges = append(edges, edge(controller, service, 6060))
 	}
 	return edges
 }

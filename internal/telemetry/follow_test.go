@@ -463,7 +463,7 @@ func TestStatusHandler(t *testing.T) {
 	must(t, json.Unmarshal(answer.Body.Bytes(), &got))
 	for key, want := range map[string]any{
 		"service": "url-api", "exporter": "zipkin", "endpoint": "http://***@zipkin:9411/api?***", "sampler": 0.25,
-		"disabled": false, "overlay": dir, "refused": nil, "hash": p.Status().Hash,
+		"disabled": false, "overlay": dir, "refused": nil, "hash": p.Status().Hash, "began": false, "continued": false,
 	} {
 		if value, ok := got[key]; !ok || value != want {
 			t.Errorf("%s is %v, want %v", key, got[key], want)

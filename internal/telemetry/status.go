@@ -26,6 +26,11 @@ type Status struct {
 	// Sampler is the share of the traces beginning here that are sampled.
 	Sampler  float64 `json:"sampler"`
 	Disabled bool    `json:"disabled"`
+	// Began is whether a trace has begun here since the process started, recorded or
+	// not, and Continued whether one that began elsewhere was continued. Where none
+	// begins, Sampler is without effect.
+	Began     bool `json:"began"`
+	Continued bool `json:"continued"`
 	// Since is when this came into force.
 	Since time.Time `json:"since"`
 	// Overlay is the folder that is followed; "" when there is none.
@@ -129,6 +134,7 @@ func (p *Provider) Status() Status {
 	s := Status{
 		Service: p.name, Hash: p.inForce.hash, Exporter: "none", Sampler: p.inForce.cfg.Sampler,
 		Disabled: p.inForce.cfg.Disabled, Since: p.inForce.since, Overlay: p.dir,
+		Began: p.sampler.traces.began.Load(), Continued: p.sampler.traces.continued.Load(),
 	}
 	if p.inForce.cfg.Endpoint != "" {
 		s.Exporter, s.Endpoint = p.inForce.cfg.Batcher, p.inForce.cfg.shownEndpoint()

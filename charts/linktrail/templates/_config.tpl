@@ -9,7 +9,7 @@ Log:
   Level: {{ .root.Values.logLevel }}
   Stat: false
 Store: {{- (include "linktrail.postgres" .root | fromYaml).config | toYaml | nindent 2 }}
-Telemetry: {{- mergeOverwrite (include "linktrail.collector" .root | fromYaml).config .root.Values.telemetry.config | toYaml | nindent 2 }}
+Telemetry: {{- include "linktrail.telemetry" .root | nindent 2 }}
 TelemetryOverlay: /etc/linktrail/telemetry
 Ops:
   Addr: 0.0.0.0:6060

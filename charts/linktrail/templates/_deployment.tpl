@@ -176,16 +176,8 @@ spec:
         - name: config
           configMap:
             name: {{ include "linktrail.component.name" . }}
-        - name: telemetry
-          projected:
-            sources:
-              - configMap:
-                  name: {{ include "linktrail.component.name" . }}-telemetry
-                  optional: true # telemetry.yaml, and the authorities that it may name
-              - secret:
-                  name: {{ include "linktrail.component.name" . }}-telemetry
-                  optional: true
-                  items: [{key: headers.yaml, path: headers.yaml}]
+            items: [{key: {{ .app }}.yaml, path: {{ .app }}.yaml}]
+        - {{- include "linktrail.component.telemetryVolume" . | nindent 10 }}
         {{- if .registersKey }}
         - name: api-key
           secret:

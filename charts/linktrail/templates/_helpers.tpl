@@ -109,8 +109,16 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{/* linktrail.component.configMap: .config is the text of the service's YAML. */}}
+{{/*
+linktrail.component.configMap: .config is the text of the service's YAML. telemetry.yaml wins over its Telemetry block and is
+followed live; what a telemetry controller writes wins over that. With a controller it is the block itself, so that pods of
+a release before have what is said now, and not what was, until the controller has come.
+*/}}
 {{- define "linktrail.component.configMap" -}}
+{{- $overlay := .root.Values.telemetry.overlay.telemetry -}}
+{{- if include "linktrail.controlled" .root -}}
+{{- $overlay = set (include "linktrail.destination" .root | fromYaml) "Sampler" (include "linktrail.telemetry" .root | fromYaml).Sampler -}}
+{{- end -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -120,33 +128,53 @@ metadata:
 data:
   {{ .app }}.yaml: |
     {{- .config | nindent 4 }}
-{{- end -}}
-
-{{/* linktrail.component.overlay: what wins over the Telemetry block and is followed live. */}}
-{{- define "linktrail.component.overlay" -}}
-{{- with .root.Values.telemetry.overlay.telemetry -}}
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: {{ include "linktrail.component.name" $ }}-telemetry
-  labels:
-    {{- include "linktrail.component.labels" $ | nindent 4 }}
-data:
+  {{- with $overlay }}
   telemetry.yaml: |
     {{- toYaml (dict "Telemetry" .) | nindent 4 }}
-{{- end }}
-{{- with .root.Values.telemetry.overlay.headers }}
----
+  {{- end }}
+{{- end -}}
+
+{{/* linktrail.component.headers: the exporter's, which win over those of the Telemetry block and are followed live. */}}
+{{- define "linktrail.component.headers" -}}
+{{- with .root.Values.telemetry.overlay.headers -}}
 apiVersion: v1
 kind: Secret
 metadata:
-  name: {{ include "linktrail.component.name" $ }}-telemetry
+  name: {{ include "linktrail.component.name" $ }}-overlay
   labels:
     {{- include "linktrail.component.labels" $ | nindent 4 }}
 stringData:
   headers.yaml: |
     {{- toYaml (dict "Telemetry" (dict "OtlpHeaders" .)) | nindent 4 }}
 {{- end -}}
+{{- end -}}
+
+{{/* linktrail.component.telemetryVolume: where a component finds its overlay. Of two files of one name the later source wins. */}}
+{{- define "linktrail.component.telemetryVolume" -}}
+{{- $name := include "linktrail.component.name" . -}}
+name: telemetry
+projected:
+  sources:
+    - configMap:
+        name: {{ $name }}
+        optional: true
+        items: [{key: telemetry.yaml, path: telemetry.yaml}]
+    - secret:
+        name: {{ $name }}-overlay
+        optional: true
+    # What a telemetry controller writes, and the authorities that it may name.
+    - configMap:
+        name: {{ $name }}-telemetry
+        optional: true
+    - secret:
+        name: {{ $name }}-telemetry
+        optional: true
+        items: [{key: headers.yaml, path: headers.yaml}]
+{{- end -}}
+
+{{/* linktrail.controlled: not empty when there is a telemetry controller. */}}
+{{- define "linktrail.controlled" -}}
+{{- if or (index .Values "telemetry-controller").enabled .Values.telemetry.externalController -}}true{{- end -}}
 {{- end -}}
 
 {{/* linktrail.image: of .app; .key is its name in images. */}}

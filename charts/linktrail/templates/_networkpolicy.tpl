@@ -7,8 +7,12 @@ traces and analytics-rpc. All have DNS, the collector, and metrics that Promethe
 {{- $policy := $root.Values.networkPolicy -}}
 {{- if $policy.enabled -}}
 {{- $metricsFrom := $policy.metricsFrom -}}
-{{- if $root.Values.telemetry.controller.enabled -}}
-{{- $metricsFrom = append $metricsFrom (dict "podSelector" (dict "matchLabels" (dict "app.kubernetes.io/name" "telemetry-controller"))) -}}
+{{- $controller := dict "app.kubernetes.io/name" "telemetry-controller" -}}
+{{- if $root.Values.telemetry.externalController -}}
+{{- $metricsFrom = append $metricsFrom (dict "namespaceSelector" dict "podSelector" (dict "matchLabels" $controller)) -}}
+{{- else if include "linktrail.controlled" $root -}}
+{{- $controller = set $controller "app.kubernetes.io/instance" $root.Release.Name -}}
+{{- $metricsFrom = append $metricsFrom (dict "podSelector" (dict "matchLabels" $controller)) -}}
 {{- end -}}
 {{- $ingress := .ingress | default list -}}
 {{- if $metricsFrom -}}

@@ -186,6 +186,16 @@ egress:
 {{- end -}}
 {{- end -}}
 
+{{/* linktrail.telemetry: the services' Telemetry block. */}}
+{{- define "linktrail.telemetry" -}}
+{{- mergeOverwrite (include "linktrail.collector" . | fromYaml).config .Values.telemetry.config | toYaml -}}
+{{- end -}}
+
+{{/* linktrail.destination: what of it says where spans go, and holds for whoever sends any. */}}
+{{- define "linktrail.destination" -}}
+{{- pick (include "linktrail.telemetry" . | fromYaml) "Batcher" "Endpoint" "OtlpHttpPath" "OtlpHttpSecure" "OtlpGrpcSecure" | toYaml -}}
+{{- end -}}
+
 {{/* linktrail.collector: where spans go. */}}
 {{- define "linktrail.collector" -}}
 {{- $telemetry := .Values.telemetry -}}

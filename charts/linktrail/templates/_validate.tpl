@@ -38,8 +38,18 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- if and $v.telemetry.controller.enabled (or $v.telemetry.overlay.telemetry $v.telemetry.overlay.headers) -}}
-{{- fail "telemetry.overlay: the telemetry controller writes it; leave it empty, or set telemetry.controller.enabled=false" -}}
+{{- $own := (index $v "telemetry-controller").enabled -}}
+{{- if and $own $v.telemetry.externalController -}}
+{{- fail "telemetry.externalController: this release brings a telemetry controller too; set telemetry-controller.enabled=false, or leave it off" -}}
+{{- end -}}
+{{- if and (include "linktrail.controlled" .) (or $v.telemetry.overlay.telemetry $v.telemetry.overlay.headers) -}}
+{{- fail "telemetry.overlay: a telemetry controller writes it; say it in telemetry.endpoint, batcher, sampler and headersSecret, or do without the controller, telemetry-controller.enabled=false" -}}
+{{- end -}}
+{{- if and $v.telemetry.headersSecret (not $own) -}}
+{{- fail "telemetry.headersSecret: the telemetry controller brings it to the services, and telemetry-controller.enabled is false; use telemetry.overlay.headers" -}}
+{{- end -}}
+{{- if and $own (index $v "telemetry-controller").default (get $v.telemetry.config "OtlpHeaders") -}}
+{{- fail "telemetry.config.OtlpHeaders: a Telemetry object wins over it, and has its headers from a Secret; name one in telemetry.headersSecret, or do without the object, telemetry-controller.default=false" -}}
 {{- end -}}
 {{- with $v.analyticsConsumer.autoscaling -}}
 {{- if and .enabled (gt (int .maxReplicas) $partitions) -}}

@@ -15,6 +15,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "telemetry-controller.labels" -}}
 {{ include "telemetry-controller.selectorLabels" . }}
 app.kubernetes.io/component: telemetry-controller
+{{ include "telemetry-controller.sharedLabels" . }}
+{{- end -}}
+
+{{/* The test's pod is no backend of the Service. */}}
+{{- define "telemetry-controller.testLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{ include "telemetry-controller.sharedLabels" . }}
+{{- end -}}
+
+{{- define "telemetry-controller.sharedLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -52,3 +64,30 @@ imagePullSecrets:
 {{- $unit := get (dict "Mi" 1048576 "Gi" 1073741824) (trimPrefix $number $limit) -}}
 {{- div (mul (int64 $number) $unit 9) 10 -}}
 {{- end -}}
+
+{{/* telemetry-controller.same: list BEFORE AFTER KEYS: an expression: two maps are the same but for KEYS. */}}
+{{- define "telemetry-controller.same" -}}
+{{- $before := index . 0 }}{{ $after := index . 1 }}{{ $keys := index . 2 -}}
+{{ printf "%s.all(k, k in %s || (k in %s && %s[k] == %s[k])) && %s.all(k, k in %s || k in %s)" $after $keys $before $after $before $before $keys $after | quote }}
+{{- end }}
+
+{{/* telemetry-controller.sameAnnotations: list ANNOTATION MESSAGE: a validation: variables.before and .after are the same but for it. */}}
+{{- define "telemetry-controller.sameAnnotations" -}}
+- expression: >-
+    variables.after.all(k, k == '{{ index . 0 }}' || (k in variables.before && variables.after[k] == variables.before[k])) &&
+    variables.before.all(k, k == '{{ index . 0 }}' || k in variables.after)
+  message: "{{ index . 1 }}: this changes another annotation"
+  reason: Forbidden
+{{- end }}
+
+{{/* telemetry-controller.sameMetadata: list FIELD... MESSAGE: validations: these fields of an object's metadata are as they were. */}}
+{{- define "telemetry-controller.sameMetadata" -}}
+{{- $message := last . -}}
+{{- range $i, $field := initial . }}
+{{- if $i }}
+{{ end -}}
+- expression: object.metadata.?{{ $field }} == oldObject.metadata.?{{ $field }}
+  message: "{{ $message }}: this changes its {{ $field }}"
+  reason: Forbidden
+{{- end }}
+{{- end }}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,19 +21,10 @@ const followed = 10 * time.Second
 // services are those whose telemetry the controller changes.
 var services = []string{"url-api", "analytics-rpc", "analytics-consumer"}
 
-// telemetry installs the controller beside linktrail and a second Jaeger, and has one object send spans from one to the
-// other while all pods run on.
+// telemetry has the default object send spans to a second Jaeger while all pods run on.
 func telemetry(t *testing.T, r *release) {
-	r.upgrade(t, "telemetry.controller.enabled=true")
-	r.shell(t, "helm install telemetry-controller charts/telemetry-controller --wait --timeout 5m "+os.Getenv("CONTROLLER_IMAGE_FLAGS"))
-	r.shell(t, "helm install other charts/jaeger --set fullnameOverride=other --wait --timeout 5m "+os.Getenv("JAEGER_IMAGE_FLAGS"))
-	t.Cleanup(func() {
-		r.shell(t, "helm uninstall other telemetry-controller --wait --timeout 5m")
-		// The lease is the controller's own, not the chart's.
-		r.kubectl(t, "delete", "lease", "telemetry-controller.linktrail.io", "--ignore-not-found")
-	})
-	d, jaeger := r.doors(t), tracequery.Jaeger(r.jaeger(t))
-	other := tracequery.Jaeger(r.forward(t, "kubectl --namespace "+r.namespace+" port-forward service/other 16686")["16686"])
+	r.otherJaeger(t)
+	d, jaeger, other := r.doors(t), tracequery.Jaeger(r.jaeger(t)), tracequery.Jaeger(r.forwardOther(t))
 	link := d.MustLink(t, "https://example.com/telemetry")
 	clicked := func() (id string) {
 		t.Helper()
@@ -45,13 +35,12 @@ func telemetry(t *testing.T, r *release) {
 		return id
 	}
 
-	r.applyTelemetry(t, "jaeger")
 	r.waitTelemetry(t)
 	before := r.running(t)
 	doors.WaitForClick(t, jaeger, clicked(), doors.ClickTrace(link.Code, topic, "kq"))
 
 	t.Run("OK a change reaches all pods, none of which is restarted", func(t *testing.T) {
-		r.applyTelemetry(t, "other")
+		r.patchTelemetry(t, `{"exporter":{"serviceRef":{"name":"other"}}}`)
 		begin := time.Now()
 		r.waitTelemetry(t)
 		took := time.Since(begin).Round(100 * time.Millisecond)
@@ -60,7 +49,9 @@ func telemetry(t *testing.T, r *release) {
 			t.Errorf("it may take %v", followed)
 		}
 		id := clicked()
-		doors.WaitForClick(t, other, id, doors.ClickTrace(link.Code, topic, "kq"))
+		if err := whole(t, id, other); err != nil {
+			t.Error(err)
+		}
 		if _, err := jaeger.Trace(t.Context(), id); !errors.Is(err, tracequery.ErrNotFound) {
 			t.Errorf("the first Jaeger knows the trace too: %v", err)
 		}
@@ -68,6 +59,9 @@ func telemetry(t *testing.T, r *release) {
 			t.Errorf("pods are %v, and were %v", after, before)
 		}
 	})
+
+	t.Run("OK a boost starts and ends", func(t *testing.T) { boost(t, r, other, clicked) })
+	t.Run("OK headers from a Secret arrive", func(t *testing.T) { headers(t, r, clicked) })
 
 	t.Run("OK what is the controller's is put right", func(t *testing.T) {
 		right := r.kubectl(t, "get", "configmap", "url-api-telemetry", "-o", "jsonpath={.data}")
@@ -102,13 +96,51 @@ func telemetry(t *testing.T, r *release) {
 		}
 	})
 
+	t.Run("OK the controller may change no more of workloads than it needs", func(t *testing.T) {
+		account := "--as=system:serviceaccount:" + r.namespace + ":telemetry-controller"
+		for what, patch := range map[string]string{
+			"replicas":           `{"spec":{"replicas":0}}`,
+			"an image":           `{"spec":{"template":{"spec":{"containers":[{"name":"url-api","image":"elsewhere"}]}}}}`,
+			"another annotation": `{"spec":{"template":{"metadata":{"annotations":{"a":"b"}}}}}`,
+		} {
+			out, err := r.tryKubectl("patch", "deployment", "url-api", account, "--dry-run=server", "-p", patch)
+			if err == nil || !strings.Contains(err.Error(), "nothing of a workload but") {
+				t.Errorf("%s: %s %v", what, out, err)
+			}
+		}
+		for _, policy := range []string{"pods", "telemetries", "workloads"} { // what Kubernetes says of their types
+			warnings := r.kubectl(t, "get", "validatingadmissionpolicy", r.namespace+"-telemetry-controller-"+policy, "-o", "jsonpath={.status.typeChecking.expressionWarnings}")
+			if warnings != "" {
+				t.Errorf("the policy for %s: %s", policy, warnings)
+			}
+		}
+	})
+
+	t.Run("OK services that do not follow by themselves", func(t *testing.T) {
+		r.mustOrders(t)
+		t.Run("OK a foreign go-zero service follows by Rollout", func(t *testing.T) { rollout(t, r, jaeger, other) })
+		t.Run("OK what has not followed is never delivered", func(t *testing.T) { unfollowed(t, r) })
+	})
+
 	t.Run("OK without controller and object", func(t *testing.T) {
 		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "0", "--timeout", "2m")
 		r.kubectl(t, "delete", "telemetry", "default")
-		doors.Eventually(t, "pods fall back to their chart's Jaeger", func() error {
-			id := clicked()
-			return found(t, jaeger, id)
+		var ids []string
+		doors.Eventually(t, "pods fall back to their chart's Jaeger", func() (err error) {
+			ids = append(ids, clicked())
+			for _, id := range ids {
+				if _, err = jaeger.Trace(t.Context(), id); err == nil {
+					return nil
+				}
+			}
+			return err
 		})
+	})
+
+	t.Run("OK the controller makes the object again", func(t *testing.T) {
+		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "2", "--timeout", "2m")
+		r.settle(t)
+		r.waitTelemetry(t)
 	})
 }
 
@@ -123,12 +155,10 @@ func found(t *testing.T, jaeger tracequery.Reader, id string) (err error) {
 	return err
 }
 
-// applyTelemetry has the object send to a Service.
-func (r *release) applyTelemetry(t *testing.T, service string) {
+// patchTelemetry changes a part of the object's spec.
+func (r *release) patchTelemetry(t *testing.T, spec string) {
 	t.Helper()
-	manifest := fmt.Sprintf(`{"apiVersion": "telemetry.linktrail.io/v1alpha1", "kind": "Telemetry", "metadata": {"name": "default"}, "spec": {
-		"selector": {"matchLabels": {"app.kubernetes.io/part-of": "linktrail"}}, "exporter": {"serviceRef": {"name": %q, "port": 4317}}}}`, service)
-	r.shell(t, "kubectl --namespace "+r.namespace+" apply --filename - <<'END'\n"+manifest+"\nEND")
+	r.kubectl(t, "patch", "telemetry", "default", "--type", "merge", "-p", `{"spec":`+spec+`}`)
 }
 
 // waitTelemetry waits until the object says that all pods have what it says in force.
@@ -143,7 +173,11 @@ func (r *release) waitTelemetry(t *testing.T) {
 				Conditions         []struct{ Type, Status, Message string }
 			}
 		}
-		if err := json.Unmarshal([]byte(r.kubectl(t, "get", "telemetry", "default", "-o", "json")), &object); err != nil {
+		out, err := r.tryKubectl("get", "telemetry", "default", "-o", "json")
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(out), &object); err != nil {
 			return err
 		}
 		for _, c := range object.Status.Conditions {

@@ -17,6 +17,7 @@ import (
 	"github.com/zeromicro/go-zero/core/logx"
 
 	"github.com/linktrail/linktrail/apps/linktrail/internal/client"
+	"github.com/linktrail/linktrail/apps/linktrail/internal/cluster"
 	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
 	"github.com/linktrail/linktrail/internal/buildinfo"
 	"github.com/linktrail/linktrail/internal/link"
@@ -33,6 +34,7 @@ const (
 	ExitUnauthorized = 4
 	ExitUnavailable  = 5
 	ExitConflict     = 6
+	ExitNotDelivered = 7
 	ExitInterrupted  = 130
 )
 
@@ -40,10 +42,11 @@ const exitCodes = `Exit codes:
   0  done
   1  something went wrong
   2  what was typed, or a setting, is wrong or missing
-  3  there is no such link, key or trace
-  4  the API key is missing, wrong, or lacks the scope
+  3  there is no such link, key, trace, Telemetry or workload
+  4  the API key is missing, wrong, or lacks the scope; a cluster does not let you
   5  a server cannot be reached, or asks to come again later
-  6  the slug is taken
+  6  the slug is taken, or an override without an end is in the way
+  7  a Telemetry object is not delivered to all pods
   130  interrupted`
 
 // usageError is what a person can mend by typing something else.
@@ -150,7 +153,9 @@ func completes(c *cobra.Command, flag string, values ...string) {
 
 // argumentsAreNoFiles keeps shells from offering the folder's files as codes, ids or URLs.
 func argumentsAreNoFiles(c *cobra.Command) {
-	c.ValidArgsFunction = cobra.NoFileCompletions
+	if c.ValidArgsFunction == nil {
+		c.ValidArgsFunction = cobra.NoFileCompletions
+	}
 	for _, sub := range c.Commands() {
 		argumentsAreNoFiles(sub)
 	}
@@ -222,9 +227,16 @@ func exitCode(err error) int {
 	var option *up.OptionError
 	var away *client.Unreachable
 	var silent *silentService
+	var undelivered errNotDelivered
+	if failed, ok := errors.AsType[*cluster.Error](err); ok {
+		return map[cluster.Kind]int{cluster.Usage: ExitUsage, cluster.NotFound: ExitNotFound, cluster.Refused: ExitUnauthorized,
+			cluster.Away: ExitUnavailable, cluster.Taken: ExitConflict, cluster.Stuck: ExitNotDelivered}[failed.Kind]
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ExitInterrupted
+	case errors.As(err, &undelivered):
+		return ExitNotDelivered
 	case errors.As(err, &usage), errors.As(err, &option), errors.Is(err, tracequery.ErrTraceID):
 		return ExitUsage
 	case errors.Is(err, tracequery.ErrNotFound):

@@ -21,12 +21,17 @@ import (
 func (a *app) telemetryCommand() *cobra.Command {
 	c := group("telemetry", "Say where spans go, and how many, while everything runs", `  linktrail telemetry show
   linktrail telemetry set --ratio 0.1 --endpoint localhost:4317
-  linktrail telemetry reset`,
-		a.telemetryShowCommand(), a.telemetrySetCommand(), a.telemetryResetCommand())
-	c.Long = `Say where the services of "linktrail up" send their spans, and which share of new traces they record, without a restart.
+  linktrail telemetry reset
+  linktrail telemetry status --namespace linktrail
+  linktrail telemetry boost url-api --ratio 1 --for 10m --watch`,
+		a.telemetryShowCommand(), a.telemetrySetCommand(), a.telemetryResetCommand(), a.telemetryStatusCommand(), a.telemetryBoostCommand())
+	c.Long = `Say where services send their spans, and which share of new traces they record, without a restart.
 
-What is set lies in DATA/telemetry, in telemetry.yaml and, for headers, headers.yaml. The services follow these files:
-scripts and people may write them too. The format is in docs/tracing.md.`
+show, set and reset are for the services of "linktrail up". What is set lies in DATA/telemetry, in telemetry.yaml and, for
+headers, headers.yaml. The services follow these files: scripts and people may write them too. The format is in
+docs/tracing.md.
+
+status and boost are for a cluster with the telemetry controller (docs/telemetry.md), which they find as kubectl does.`
 	return c
 }
 

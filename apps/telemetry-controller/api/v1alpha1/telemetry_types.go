@@ -48,23 +48,45 @@ type TelemetrySpec struct {
 	// +optional
 	Sampling Sampling `json:"sampling,omitempty"`
 
-	// delivery is how a change reaches pods that run: Reload has them read it, Rollout replaces them, None leaves both to
-	// someone else.
+	// delivery is how a change reaches pods that run: Reload has them read it, Rollout replaces them, one workload after
+	// the other, None leaves both to someone else.
 	// +kubebuilder:default=Reload
 	// +optional
 	Delivery Delivery `json:"delivery,omitempty"`
+
+	// injection is what is done for workloads whose pods do not mount the ConfigMap and the Secret: nothing, or with Mount
+	// both are mounted in all their containers, at /etc/linktrail/telemetry. It replaces their pods, one workload after the
+	// other, and is taken back with this object.
+	// +kubebuilder:default=None
+	// +optional
+	Injection Injection `json:"injection,omitempty"`
 }
 
 // Delivery is how a change reaches pods that run.
 //
-// +kubebuilder:validation:Enum=Reload;None
+// +kubebuilder:validation:Enum=Reload;Rollout;None
 type Delivery string
 
 // The values of Delivery.
 const (
-	DeliveryReload Delivery = "Reload"
-	DeliveryNone   Delivery = "None"
+	DeliveryReload  Delivery = "Reload"
+	DeliveryRollout Delivery = "Rollout"
+	DeliveryNone    Delivery = "None"
 )
+
+// Injection is what is done for workloads that do not mount what is theirs.
+//
+// +kubebuilder:validation:Enum=None;Mount
+type Injection string
+
+// The values of Injection.
+const (
+	InjectionNone  Injection = "None"
+	InjectionMount Injection = "Mount"
+)
+
+// Finalizer is on an object as long as pod templates have something of it, which it takes back when it goes.
+const Finalizer = "telemetry.linktrail.io/templates"
 
 // Protocol is go-zero's word for a way to send spans.
 //
@@ -248,6 +270,21 @@ const (
 	ReasonPodsUnknown       = "PodsUnknown"
 )
 
+// The reasons of workloads, which are also those of conditions where pods wait for them.
+const (
+	// ReasonRolloutInProgress: a workload's pods are being replaced, or wait for those of another.
+	ReasonRolloutInProgress = "RolloutInProgress"
+	// ReasonRolloutHeld: they are replaced once someone has the workload go on.
+	ReasonRolloutHeld = "RolloutHeld"
+	// ReasonNotMounted: they are not replaced, since the new ones would not read it either.
+	ReasonNotMounted = "NotMounted"
+	// ReasonNoRootSpans: an override is without effect, since no trace begins there.
+	ReasonNoRootSpans = "NoRootSpans"
+)
+
+// ListedWorkloads is how many workloads a status lists at most. An object has to fit into 1.5 MiB of etcd's.
+const ListedWorkloads = 1000
+
 // TelemetryStatus is what was done.
 type TelemetryStatus struct {
 	// observedGeneration is the spec's that the rest is of.
@@ -262,12 +299,15 @@ type TelemetryStatus struct {
 	// +optional
 	Pods string `json:"pods,omitempty"`
 
-	// workloads are those that are selected.
-	// +listType=map
-	// +listMapKey=kind
-	// +listMapKey=name
+	// workloads are those that are selected, up to 1,000: those first that another object selects too, that have a reason,
+	// or pods that do not have in force what was applied.
+	// +listType=atomic
 	// +optional
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
+
+	// omittedWorkloads is how many more are selected. Pods and conditions are of all.
+	// +optional
+	OmittedWorkloads int32 `json:"omittedWorkloads,omitempty"`
 
 	// conditions are Ready, EndpointResolved, ConfigApplied, Delivered and Stalled.
 	// +listType=map
@@ -296,7 +336,16 @@ type WorkloadStatus struct {
 	// +optional
 	ConflictsWith string `json:"conflictsWith,omitempty"`
 
-	// done is how many of its pods report the hash, pending how many report another, unknown how many do not answer.
+	// reason is what there is to say about it: RolloutInProgress, RolloutHeld, NotMounted or NoRootSpans.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+
+	// message says it in full.
+	// +optional
+	Message string `json:"message,omitempty"`
+
+	// done is how many of its pods report the hash, pending how many report another, unknown how many do not answer. With
+	// delivery Rollout, which asks no pod, done is how many are of a template with the hash and ready, pending the others.
 	Done    int32 `json:"done"`
 	Pending int32 `json:"pending"`
 	Unknown int32 `json:"unknown"`

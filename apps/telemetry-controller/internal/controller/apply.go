@@ -2,13 +2,14 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,7 +24,8 @@ const (
 	// ManagedBy is the value of app.kubernetes.io/managed-by of all objects that are ours.
 	ManagedBy = "telemetry-controller"
 	// HashAnnotation of a pod is the hash of the overlay that it should have in force: when it changes, the kubelet writes
-	// the pod's volumes at once, and not within the minute or two that it otherwise takes.
+	// the pod's volumes at once, and not within the minute or two that it otherwise takes. In a pod template, it is that of
+	// the overlay which its pods were made for.
 	HashAnnotation = "telemetry.linktrail.io/overlay"
 
 	managedByLabel = "app.kubernetes.io/managed-by"
@@ -88,7 +90,7 @@ func withoutOthers[V any](has, wanted map[string]V) bool {
 func (r *TelemetryReconciler) prune(ctx context.Context, t *v1alpha1.Telemetry, chosen []workload) error {
 	var configs corev1.ConfigMapList
 	var secrets corev1.SecretList
-	mine := []client.ListOption{client.InNamespace(t.Namespace), client.MatchingLabels{managedByLabel: ManagedBy}}
+	mine := []client.ListOption{client.InNamespace(t.Namespace), client.MatchingLabels{managedByLabel: ManagedBy}, client.UnsafeDisableDeepCopy}
 	if err := r.List(ctx, &configs, mine...); err != nil {
 		return err
 	}
@@ -102,9 +104,12 @@ func (r *TelemetryReconciler) prune(ctx context.Context, t *v1alpha1.Telemetry, 
 	for i := range secrets.Items {
 		objects = append(objects, &secrets.Items[i])
 	}
+	wanted := make(map[string]bool, len(chosen))
+	for _, w := range chosen {
+		wanted[w.overlayName()] = true
+	}
 	for _, object := range objects {
-		wanted := slices.ContainsFunc(chosen, func(w workload) bool { return w.overlayName() == object.GetName() })
-		if wanted || !metav1.IsControlledBy(object, t) {
+		if wanted[object.GetName()] || !metav1.IsControlledBy(object, t) {
 			continue
 		}
 		if err := r.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
@@ -114,35 +119,17 @@ func (r *TelemetryReconciler) prune(ctx context.Context, t *v1alpha1.Telemetry, 
 	return nil
 }
 
-// podsOf returns the pods of a workload that have not ended and are not about to.
-func (r *TelemetryReconciler) podsOf(ctx context.Context, w workload) ([]*corev1.Pod, error) {
-	selector, err := metav1.LabelSelectorAsSelector(w.pods)
-	if err != nil {
-		return nil, err
-	}
-	var list corev1.PodList
-	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace()), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return nil, err
-	}
-	var pods []*corev1.Pod
-	for i := range list.Items {
-		pod := &list.Items[i]
-		if pod.DeletionTimestamp.IsZero() && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-			pods = append(pods, pod)
-		}
-	}
-	return pods, nil
-}
-
 // nudge has the kubelet write the volumes of pods at once.
 func (r *TelemetryReconciler) nudge(ctx context.Context, pods []*corev1.Pod, hash string) error {
 	for _, pod := range pods {
 		if pod.Annotations[HashAnnotation] == hash {
 			continue
 		}
-		next := pod.DeepCopy()
-		metav1.SetMetaDataAnnotation(&next.ObjectMeta, HashAnnotation, hash)
-		if err := r.Patch(ctx, next, client.MergeFrom(pod)); err != nil && !apierrors.IsNotFound(err) {
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, HashAnnotation, hash)
+		var metadata metav1.PartialObjectMetadata // so that the answer is no more
+		metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+		metadata.Namespace, metadata.Name = pod.Namespace, pod.Name
+		if err := r.Patch(ctx, &metadata, client.RawPatch(types.MergePatchType, patch)); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}

@@ -7,17 +7,28 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // Pods asks pods what is in force in them. Safe for concurrent use.
 type Pods interface {
-	// Hash returns the hash of the overlay that is in force in a pod, or an error when that cannot be told.
-	Hash(ctx context.Context, pod *corev1.Pod) (string, error)
+	// Report returns what a pod says, or an error when that cannot be told.
+	Report(ctx context.Context, pod *corev1.Pod) (Report, error)
+}
+
+// Report is what a pod says.
+type Report struct {
+	// Hash is that of the overlay in force.
+	Hash string
+	// Began is whether a trace has begun in it since it started, Continued whether one from elsewhere was continued. Neither
+	// is of a service that does not say.
+	Began, Continued bool
 }
 
 const (
@@ -26,7 +37,7 @@ const (
 	opsNumber = 6060
 	// reportTimeout is how long a pod may take, maxReports how many are asked at once.
 	reportTimeout = 2 * time.Second
-	maxReports    = 16
+	maxReports    = 32
 	// reportLimit is the most bytes that are read of an answer.
 	reportLimit = 64 << 10
 )
@@ -36,41 +47,53 @@ type OpsListeners struct {
 	Client *http.Client
 }
 
-// Hash asks the first port that is called ops, or 6060.
-func (o OpsListeners) Hash(ctx context.Context, pod *corev1.Pod) (string, error) {
-	port := opsNumber
-	for _, container := range pod.Spec.Containers {
+// opsAddress is where a pod's ops listener is.
+func opsAddress(pod *corev1.Pod) string {
+	return net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(opsPortOf(pod.Spec.Containers)))
+}
+
+// opsPortOf is the first port that is called ops, or 6060.
+func opsPortOf(containers []corev1.Container) int {
+	for _, container := range containers {
 		for _, p := range container.Ports {
 			if p.Name == opsPort {
-				port = int(p.ContainerPort)
+				return int(p.ContainerPort)
 			}
 		}
 	}
+	return opsNumber
+}
+
+// Report asks a pod's ops listener.
+func (o OpsListeners) Report(ctx context.Context, pod *corev1.Pod) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	url := "http://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port)) + "/telemetry"
+	url := "http://" + opsAddress(pod) + "/telemetry"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return "", err
+		return Report{}, err
 	}
+	req.Close = true // thousands of connections, kept for the next time, would be memory
 	res, err := o.Client.Do(req)
 	if err != nil {
-		return "", err
+		return Report{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", url, res.Status)
+		return Report{}, fmt.Errorf("%s: %s", url, res.Status)
 	}
 	var status struct {
-		Hash *string `json:"hash"`
+		Hash      *string `json:"hash"`
+		Began     bool    `json:"began"`
+		Continued bool    `json:"continued"`
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, reportLimit)).Decode(&status); err != nil {
-		return "", fmt.Errorf("%s: %w", url, err)
+		return Report{}, fmt.Errorf("%s: %w", url, err)
 	}
 	if status.Hash == nil {
-		return "", fmt.Errorf("%s: no hash in the answer", url)
+		return Report{}, fmt.Errorf("%s: no hash in the answer", url)
 	}
-	return *status.Hash, nil
+	return Report{Hash: *status.Hash, Began: status.Began, Continued: status.Continued}, nil
 }
 
 // count is how many pods have a hash in force.
@@ -82,12 +105,12 @@ func (c *count) add(other count) {
 	c.unknown += other.unknown
 }
 
-// ask asks all pods for their hash and counts those that have the one wanted. A pod that has not started is pending.
-func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want string) count {
+// ask asks all pods for their hash, each within a slot, and counts those that have the one wanted. A pod that has not
+// started is pending. rootless says that those which answer, if any, have continued traces and begun none.
+func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want string, slots chan struct{}) (all count, rootless bool) {
 	var mu sync.Mutex
-	var all count
 	var running sync.WaitGroup
-	slots := make(chan struct{}, maxReports)
+	var answers, rootlessAnswers int
 	for _, pod := range pods {
 		if pod.Status.Phase != corev1.PodRunning || pod.Status.PodIP == "" {
 			mu.Lock()
@@ -98,19 +121,35 @@ func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want 
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
-			hash, err := r.Pods.Hash(ctx, pod)
+			report, err := r.report(ctx, pod)
 			mu.Lock()
 			defer mu.Unlock()
-			switch {
-			case err != nil:
+			if err != nil {
 				all.unknown++
-			case hash == want:
+				return
+			}
+			answers++
+			if report.Continued && !report.Began {
+				rootlessAnswers++
+			}
+			if report.Hash == want {
 				all.done++
-			default:
+			} else {
 				all.pending++
 			}
 		})
 	}
 	running.Wait()
-	return all
+	return all, answers > 0 && answers == rootlessAnswers
+}
+
+// report asks a pod. A panic becomes an error: nobody recovers those of other goroutines than Reconcile's.
+func (r *TelemetryReconciler) report(ctx context.Context, pod *corev1.Pod) (report Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			ctrl.LoggerFrom(ctx).Error(err, "A pod cannot be asked", "pod", pod.Name, "stack", string(debug.Stack()))
+		}
+	}()
+	return r.Pods.Report(ctx, pod)
 }

@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"net/http"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -12,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -19,12 +22,12 @@ import (
 )
 
 // CacheOptions are those of the manager's cache: of ConfigMaps and Secrets it holds only what is ours, of everything but
-// for one namespace where that is given.
+// for one namespace where that is given, and of all objects what slim leaves.
 func CacheOptions(namespace string) cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{managedByLabel: ManagedBy})}
 	options := cache.Options{
 		ByObject:         map[client.Object]cache.ByObject{&corev1.ConfigMap{}: ours, &corev1.Secret{}: ours},
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: slim,
 	}
 	if namespace != "" {
 		options.DefaultNamespaces = map[string]cache.Config{namespace: {}}
@@ -32,10 +35,19 @@ func CacheOptions(namespace string) cache.Options {
 	return options
 }
 
+// Served reports an error until the API server serves Telemetry objects. Their CRD may come after the controller.
+func Served(mapper meta.RESTMapper) healthz.Checker {
+	return func(*http.Request) error {
+		_, err := mapper.RESTMapping(v1alpha1.GroupVersion.WithKind("Telemetry").GroupKind(), v1alpha1.GroupVersion.Version)
+		return err
+	}
+}
+
 // SetupWithManager has the manager run the reconciler: for each Telemetry when it, or what it owns, changes, and for all
-// of a namespace when a workload, a pod or a Service does.
+// of a namespace when a workload, its rollout, a pod or a Service does.
 func (r *TelemetryReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))
+	moved := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return rolloutOf(e.ObjectOld) != rolloutOf(e.ObjectNew) }}
+	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, moved))
 	neighbours := handler.EnqueueRequestsFromMapFunc(r.neighbours)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("telemetry").
@@ -48,7 +60,7 @@ func (r *TelemetryReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&appsv1.DaemonSet{}, neighbours, changed).
 		Watches(&corev1.Pod{}, neighbours, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return podMoved(e.ObjectOld, e.ObjectNew) }})).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.senders)).
-		Complete(r)
+		Complete(traced{r, "telemetry"})
 }
 
 // neighbours are the Telemetry objects of an object's namespace, which may select it, or select what it does.
@@ -67,7 +79,7 @@ func (r *TelemetryReconciler) senders(ctx context.Context, service client.Object
 
 func (r *TelemetryReconciler) requests(ctx context.Context, of func(*v1alpha1.Telemetry) bool) []reconcile.Request {
 	var list v1alpha1.TelemetryList
-	if err := r.List(ctx, &list); err != nil {
+	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Telemetry objects cannot be listed")
 		return nil
 	}
@@ -80,10 +92,10 @@ func (r *TelemetryReconciler) requests(ctx context.Context, of func(*v1alpha1.Te
 	return requests
 }
 
-// podMoved reports whether a pod has come to another phase, address or end since.
+// podMoved reports whether a pod has come to another phase, address, readiness or end since.
 func podMoved(before, after client.Object) bool {
 	old, ok := before.(*corev1.Pod)
 	now, too := after.(*corev1.Pod)
 	return ok && too && (old.Status.Phase != now.Status.Phase || old.Status.PodIP != now.Status.PodIP ||
-		old.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero())
+		ready(old) != ready(now) || old.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero())
 }

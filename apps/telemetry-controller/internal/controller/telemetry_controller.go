@@ -2,13 +2,16 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
@@ -28,6 +31,9 @@ const (
 	later  = 30 * time.Second
 )
 
+// maxWrites is how many workloads have something applied at once.
+const maxWrites = 8
+
 // TelemetryReconciler reconciles a Telemetry.
 type TelemetryReconciler struct {
 	client.Client               // its cache holds, of ConfigMaps and Secrets, only those that are ours
@@ -43,21 +49,29 @@ func (r *TelemetryReconciler) Reconcile(ctx context.Context, req ctrl.Request) (
 	if err := r.Get(ctx, req.NamespacedName, &t); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !t.DeletionTimestamp.IsZero() { // what it owns goes with it
-		return ctrl.Result{}, nil
-	}
-	before := t.DeepCopy()
+	before := t.Status.DeepCopy()
 	defer func() {
 		t.Status.ObservedGeneration = t.Generation
-		if !equality.Semantic.DeepEqual(before.Status, t.Status) {
-			err = errors.Join(err, client.IgnoreNotFound(r.Status().Patch(ctx, &t, client.MergeFrom(before))))
+		shorten(&t.Status)
+		if !equality.Semantic.DeepEqual(*before, t.Status) {
+			base := t.DeepCopy()
+			base.Status = *before
+			err = errors.Join(err, client.IgnoreNotFound(r.Status().Patch(ctx, &t, client.MergeFrom(base))))
 		}
 	}()
 
-	after, err := r.reconcile(ctx, &t)
+	var after time.Duration
+	if t.DeletionTimestamp.IsZero() {
+		after, err = r.reconcile(ctx, &t)
+	} else {
+		err = r.finalize(ctx, &t) // what it owns goes with it
+	}
 	if fault, ok := asUserError(err); ok {
 		r.stall(&t, fault)
 		return ctrl.Result{RequeueAfter: later}, nil // what is referred to may appear
+	}
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: soon}, nil // the cache was behind
 	}
 	if err != nil {
 		setCondition(&t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, err.Error())
@@ -75,7 +89,11 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	t.Status.Endpoint = in.Endpoint
 	setCondition(t, v1alpha1.ConditionEndpointResolved, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "spans go to "+in.Endpoint)
 
-	chosen, err := workloads(ctx, r.Client, t.Namespace, &t.Spec.Selector)
+	present, err := workloads(ctx, r.Client, t.Namespace)
+	if err != nil {
+		return 0, err
+	}
+	chosen, err := choose(present, &t.Spec.Selector)
 	if err != nil {
 		return 0, err
 	}
@@ -83,55 +101,105 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	if err != nil {
 		return 0, err
 	}
+	pods, err := podsOf(ctx, r.Client, t.Namespace)
+	if err != nil {
+		return 0, err
+	}
+	inserts := t.Spec.Injection == v1alpha1.InjectionMount || t.Spec.Delivery == v1alpha1.DeliveryRollout
+	if inserts {
+		if err := r.setFinalizer(ctx, t, true); err != nil {
+			return 0, err
+		}
+	}
 	now, next := r.Now(), later
-	var all count
 	var conflict error
-	statuses := make([]v1alpha1.WorkloadStatus, 0, len(chosen))
-	for _, w := range chosen {
-		status := v1alpha1.WorkloadStatus{Kind: w.kind, Name: w.GetName()}
-		if rival := rivalOf(rivals, w); rival != "" {
-			status.ConflictsWith = rival
-			statuses = append(statuses, status)
-			conflict = fmt.Errorf("%s %s is selected by Telemetry %s too", w.kind, w.GetName(), rival)
+	statuses := make([]v1alpha1.WorkloadStatus, len(chosen))
+	overlays := make(map[v1alpha1.Ratio]render.Overlay)
+	for i, w := range chosen {
+		status := &statuses[i]
+		status.Kind, status.Name = w.kind, w.GetName()
+		if status.ConflictsWith = rivalOf(rivals, w); status.ConflictsWith != "" {
+			conflict = fmt.Errorf("%s is selected by Telemetry %s too", w, status.ConflictsWith)
 			continue
 		}
 		var ends time.Duration
-		in.Ratio, ends = ratioOf(t, w.GetName(), now)
+		status.Ratio, ends = ratioOf(t, w.GetName(), now)
 		if ends > 0 {
 			next = min(next, ends)
 		}
-		overlay, err := render.Render(in)
-		if err != nil {
-			return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonInvalidReference, err}
+		overlay, ok := overlays[status.Ratio]
+		if !ok {
+			in.Ratio = status.Ratio
+			if overlay, err = render.Render(in); err != nil {
+				return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonInvalidReference, err}
+			}
+			overlays[status.Ratio] = overlay
 		}
-		if err := r.apply(ctx, t, w, overlay); err != nil {
-			return 0, err
+		status.Hash = overlay.Hash
+	}
+	err = inParallel(ctx, len(chosen), maxWrites, func(ctx context.Context, i int) error {
+		w, status := chosen[i], &statuses[i]
+		if status.ConflictsWith != "" {
+			return nil
 		}
-		pods, err := r.podsOf(ctx, w)
-		if err != nil {
-			return 0, err
+		if err := r.apply(ctx, t, w, overlays[status.Ratio]); err != nil {
+			return err
 		}
 		if t.Spec.Delivery == v1alpha1.DeliveryReload {
-			if err := r.nudge(ctx, pods, overlay.Hash); err != nil {
-				return 0, err
-			}
+			return r.nudge(ctx, pods.of(w), status.Hash)
 		}
-		has := r.ask(ctx, pods, overlay.Hash)
-		all.add(has)
-		status.Hash, status.Ratio, status.Done, status.Pending, status.Unknown = overlay.Hash, in.Ratio, has.done, has.pending, has.unknown
-		statuses = append(statuses, status)
+		return nil
+	})
+	if err != nil {
+		return 0, err
 	}
-	t.Status.Workloads = statuses
+	line := queue{reconciler: r, telemetry: t, first: busy(chosen)}
+	for i, w := range chosen {
+		if statuses[i].ConflictsWith != "" {
+			continue
+		}
+		if err := line.roll(ctx, w, &statuses[i]); err != nil {
+			return 0, err
+		}
+	}
+	// A pod that does not answer takes its time: whatever is to be done is done before any is asked.
+	slots := make(chan struct{}, maxReports)
+	err = inParallel(ctx, len(chosen), maxReports, func(ctx context.Context, i int) error {
+		if w := chosen[i]; statuses[i].ConflictsWith == "" {
+			r.follow(ctx, t, w, pods.of(w), &statuses[i], slots)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	var all count
+	for _, s := range statuses {
+		all.add(count{s.Done, s.Pending, s.Unknown})
+	}
+	r.noteRootless(t, statuses)
+	t.Status.Workloads, t.Status.OmittedWorkloads = statuses, 0
 	t.Status.Pods = fmt.Sprintf("%d/%d", all.done, all.done+all.pending+all.unknown)
 	if err := r.prune(ctx, t, chosen); err != nil {
 		return 0, err
 	}
+	if err := r.takeBack(ctx, t, present, rivals); err != nil {
+		return 0, err
+	}
+	left := slices.ContainsFunc(present, func(w workload) bool { return touched(w) && rivalOf(rivals, w) == "" })
+	if !inserts && !left {
+		if err := r.setFinalizer(ctx, t, false); err != nil {
+			return 0, err
+		}
+	}
 	if conflict != nil {
 		return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonConflict, conflict}
 	}
-	r.conclude(t, len(chosen), all)
+	r.conclude(t, all)
 	switch {
-	case all.unknown > 0:
+	case line.moves:
+		next = min(next, soon)
+	case all.unknown > 0, all.pending > 0 && t.Spec.Delivery == v1alpha1.DeliveryRollout:
 		next = min(next, unsure)
 	case all.pending > 0:
 		next = min(next, soon)
@@ -139,27 +207,111 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	return next, nil
 }
 
+// follow says in the status of a workload how many of its pods have what was applied.
+func (r *TelemetryReconciler) follow(ctx context.Context, t *v1alpha1.Telemetry, w workload, pods []*corev1.Pod, status *v1alpha1.WorkloadStatus, slots chan struct{}) {
+	if t.Spec.Delivery == v1alpha1.DeliveryRollout {
+		has := carrying(w, pods, status.Hash)
+		status.Done, status.Pending = has.done, has.pending
+		return
+	}
+	has, rootless := r.ask(ctx, pods, status.Hash, slots)
+	status.Done, status.Pending, status.Unknown = has.done, has.pending, has.unknown
+	if rootless && status.Reason == "" && status.Ratio != t.Spec.Sampling.Ratio {
+		status.Reason = v1alpha1.ReasonNoRootSpans
+		status.Message = "its pods continue traces and begin none: the override's ratio is without effect"
+	}
+}
+
+// noteRootless tells of overrides that have turned out to be without effect.
+func (r *TelemetryReconciler) noteRootless(t *v1alpha1.Telemetry, statuses []v1alpha1.WorkloadStatus) {
+	for _, s := range statuses {
+		if s.Reason != v1alpha1.ReasonNoRootSpans {
+			continue
+		}
+		known := slices.ContainsFunc(t.Status.Workloads, func(was v1alpha1.WorkloadStatus) bool {
+			return was.Kind == s.Kind && was.Name == s.Name && was.Reason == s.Reason
+		})
+		if !known {
+			r.Events.Eventf(t, nil, corev1.EventTypeWarning, s.Reason, "Sample", "%s %s: %s", s.Kind, s.Name, s.Message)
+		}
+	}
+}
+
+// shorten leaves as many workloads in a status as etcd bears: those first of which something is to be told.
+func shorten(s *v1alpha1.TelemetryStatus) {
+	more := len(s.Workloads) - v1alpha1.ListedWorkloads
+	if more <= 0 {
+		return
+	}
+	slices.SortStableFunc(s.Workloads, func(a, b v1alpha1.WorkloadStatus) int {
+		return cmp.Compare(urgency(b), urgency(a))
+	})
+	s.Workloads, s.OmittedWorkloads = s.Workloads[:v1alpha1.ListedWorkloads], int32(more) //nolint:gosec // the API server has fewer workloads
+	slices.SortFunc(s.Workloads, func(a, b v1alpha1.WorkloadStatus) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// urgency is the more, the rather someone wants to know of a workload.
+func urgency(s v1alpha1.WorkloadStatus) int {
+	switch {
+	case s.ConflictsWith != "", s.Reason != "":
+		return 2
+	case s.Pending > 0, s.Unknown > 0:
+		return 1
+	}
+	return 0
+}
+
 // conclude sets the conditions of an object whose overlays are applied.
-func (r *TelemetryReconciler) conclude(t *v1alpha1.Telemetry, workloads int, all count) {
-	applied := fmt.Sprintf("%d workloads have their overlay", workloads)
+func (r *TelemetryReconciler) conclude(t *v1alpha1.Telemetry, all count) {
+	applied := fmt.Sprintf("%d workloads have their overlay", len(t.Status.Workloads))
 	reason := v1alpha1.ReasonSucceeded
-	if workloads == 0 {
+	if len(t.Status.Workloads) == 0 {
 		reason, applied = v1alpha1.ReasonNoWorkloads, "the selector chooses no workload"
 	}
 	setCondition(t, v1alpha1.ConditionConfigApplied, metav1.ConditionTrue, reason, applied)
 	setCondition(t, v1alpha1.ConditionStalled, metav1.ConditionFalse, v1alpha1.ReasonSucceeded, "")
 	done, why, message := metav1.ConditionTrue, reason, fmt.Sprintf("%d pods have it in force", all.done)
+	waits, which := waitsFor(t.Status.Workloads)
 	switch {
+	case waits != "":
+		done, why, message = metav1.ConditionFalse, waits, which
 	case all.unknown > 0:
 		done, why, message = metav1.ConditionFalse, v1alpha1.ReasonPodsUnknown, fmt.Sprintf("%d pods do not say what they have in force, %d have something else", all.unknown, all.pending)
 	case all.pending > 0:
-		done, why, message = metav1.ConditionFalse, v1alpha1.ReasonPodsPending, fmt.Sprintf("%d pods have something else in force", all.pending)
+		done, why, message = metav1.ConditionFalse, v1alpha1.ReasonPodsPending, fmt.Sprintf("%d pods do not have it in force", all.pending)
 	}
 	setCondition(t, v1alpha1.ConditionDelivered, done, why, message)
 	if was := meta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady); !was && done == metav1.ConditionTrue {
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, v1alpha1.ReasonSucceeded, "Deliver", "%s, spans go to %s", message, t.Status.Endpoint)
 	}
 	setCondition(t, v1alpha1.ConditionReady, done, why, message)
+}
+
+// waitsFor returns the reason for which pods of workloads do not have it yet and a message about it; "" when there is none.
+// What moves comes before what waits for someone.
+func waitsFor(statuses []v1alpha1.WorkloadStatus) (reason, message string) {
+	for _, reason := range []string{v1alpha1.ReasonRolloutInProgress, v1alpha1.ReasonRolloutHeld, v1alpha1.ReasonNotMounted} {
+		var first string
+		more := -1
+		for _, s := range statuses {
+			if s.Reason != reason {
+				continue
+			}
+			if first == "" {
+				first = fmt.Sprintf("%s %s: %s", s.Kind, s.Name, s.Message)
+			}
+			more++
+		}
+		if more > 0 {
+			first += fmt.Sprintf(" (and %d more workloads)", more)
+		}
+		if first != "" {
+			return reason, first
+		}
+	}
+	return "", ""
 }
 
 // stall says that nothing more happens until someone changes something. What pods have in force is not what is wanted then.
@@ -183,7 +335,7 @@ func setCondition(t *v1alpha1.Telemetry, kind string, status metav1.ConditionSta
 // rivals are the other Telemetry objects of a namespace.
 func (r *TelemetryReconciler) rivals(ctx context.Context, t *v1alpha1.Telemetry) ([]v1alpha1.Telemetry, error) {
 	var list v1alpha1.TelemetryList
-	if err := r.List(ctx, &list, client.InNamespace(t.Namespace)); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(t.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
 	var rivals []v1alpha1.Telemetry

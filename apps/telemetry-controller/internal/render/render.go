@@ -38,21 +38,32 @@ type Overlay struct {
 	Hash string
 }
 
-// block is go-zero's Telemetry block, and the keys that linktrail adds to it.
+// block is go-zero's Telemetry block, and the keys that linktrail adds to it. All are written, so that nothing of a service's
+// own block is left: a credential there is not for the collector that an object names. But with TLS the certificates stay
+// the service's own, save authorities that caFrom names.
 type block struct {
 	Batcher        v1alpha1.Protocol `json:"Batcher"`
 	Endpoint       string            `json:"Endpoint"`
 	Sampler        json.Number       `json:"Sampler"`
-	OtlpHTTPPath   string            `json:"OtlpHttpPath,omitempty"`
-	OtlpHTTPSecure bool              `json:"OtlpHttpSecure,omitempty"`
-	OtlpGRPCSecure bool              `json:"OtlpGrpcSecure,omitempty"`
-	OtlpCAFile     string            `json:"OtlpCaFile,omitempty"`
+	OtlpHeaders    map[string]string `json:"OtlpHeaders"` // none; those of headers.yaml win
+	OtlpHTTPPath   string            `json:"OtlpHttpPath"`
+	OtlpHTTPSecure bool              `json:"OtlpHttpSecure"`
+	OtlpGRPCSecure bool              `json:"OtlpGrpcSecure"`
+	OtlpCAFile     *string           `json:"OtlpCaFile,omitempty"`
+	OtlpCertFile   *string           `json:"OtlpCertFile,omitempty"`
+	OtlpKeyFile    *string           `json:"OtlpKeyFile,omitempty"`
 }
 
 // Render returns the overlay. An error names the key that a service would refuse, its value and what is allowed, and never
 // the value of a header.
 func Render(in Input) (Overlay, error) {
-	b := block{Batcher: in.Exporter.Protocol, Endpoint: in.Endpoint, Sampler: json.Number(in.Ratio), OtlpHTTPPath: in.Exporter.HTTPPath}
+	b := block{
+		Batcher: in.Exporter.Protocol, Endpoint: in.Endpoint, Sampler: json.Number(in.Ratio),
+		OtlpHeaders: map[string]string{}, OtlpHTTPPath: in.Exporter.HTTPPath,
+	}
+	if !in.Exporter.Secure {
+		b.OtlpCAFile, b.OtlpCertFile, b.OtlpKeyFile = new(string), new(string), new(string)
+	}
 	switch in.Exporter.Protocol {
 	case v1alpha1.ProtocolOTLPGRPC:
 		b.OtlpGRPCSecure = in.Exporter.Secure
@@ -77,8 +88,9 @@ func Render(in Input) (Overlay, error) {
 		}
 		// Its name tells its content, so that other authorities are another overlay.
 		sum := sha256.Sum256(in.CA)
-		b.OtlpCAFile = "ca-" + hex.EncodeToString(sum[:8]) + ".crt"
-		overlay.ConfigMap[b.OtlpCAFile] = string(in.CA)
+		file := "ca-" + hex.EncodeToString(sum[:8]) + ".crt"
+		b.OtlpCAFile = &file
+		overlay.ConfigMap[file] = string(in.CA)
 		if config, err = b.yaml(); err != nil {
 			return Overlay{}, err
 		}

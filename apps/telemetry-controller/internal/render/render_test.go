@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
 	"github.com/linktrail/linktrail/internal/telemetry"
@@ -87,7 +88,7 @@ func TestRender(t *testing.T) {
 				t.Errorf("authorities are in %q: %q", got.OtlpCaFile, content)
 			}
 			got.OtlpCaFile = ""
-			if diff := cmp.Diff(test.want, got); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("what a service reads (-want +got):\n%s\n%s", diff, config)
 			}
 			if overlay.Hash != telemetry.OverlayHash(config, headers) {
@@ -102,6 +103,25 @@ func TestRender(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("OK nothing of a service's own block is left", func(t *testing.T) {
+		own := telemetry.Default()
+		own.Batcher, own.Endpoint, own.OtlpHttpPath, own.OtlpHttpSecure = "otlphttp", "vendor.example:443", "/own", true
+		own.OtlpHeaders = map[string]string{"authorization": "secret"}
+		own.OtlpCaFile, own.OtlpCertFile, own.OtlpKeyFile = "/own/ca.crt", "/own/tls.crt", "/own/tls.key"
+		overlay, err := Render(Input{Exporter: v1alpha1.Exporter{Protocol: v1alpha1.ProtocolOTLPGRPC}, Endpoint: "jaeger:4317", Ratio: "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := own.Overlaid("", []byte(overlay.ConfigMap[telemetry.OverlayFile]), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := telemetry.Config{Batcher: "otlpgrpc", Endpoint: "jaeger:4317", Sampler: 1}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Error(diff)
+		}
+	})
 
 	t.Run("OK other authorities are another overlay", func(t *testing.T) {
 		in := Input{Exporter: v1alpha1.Exporter{Protocol: v1alpha1.ProtocolOTLPGRPC, Secure: true}, Endpoint: "c:443", Ratio: "1"}

@@ -9,34 +9,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
 	"github.com/linktrail/linktrail/internal/telemetry"
 )
-
-// TestServiceRef follows a Service that comes late and changes its port.
-func TestServiceRef(t *testing.T) {
-	h := MustHouse(t)
-	h.Deployment("url-api")
-	h.Telemetry("default", func(s *v1alpha1.TelemetrySpec) {
-		s.Exporter = v1alpha1.Exporter{ServiceRef: &v1alpha1.ServiceReference{Name: "jaeger", Port: intstr.FromString("otlp")}}
-	})
-	h.Condition("default", v1alpha1.ConditionEndpointResolved, metav1.ConditionFalse, v1alpha1.ReasonServiceNotFound)
-	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "jaeger"},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "ui", Port: 16686}}},
-	}
-	must(t, api.Create(t.Context(), service))
-	h.Condition("default", v1alpha1.ConditionEndpointResolved, metav1.ConditionFalse, v1alpha1.ReasonPortNotFound)
-	service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: "otlp", Port: 4317})
-	must(t, api.Update(t.Context(), service))
-	h.Overlay("url-api", has("Endpoint: jaeger."+h.namespace+".svc:4317"))
-	service.Spec.Ports[1].Port = 14317
-	must(t, api.Update(t.Context(), service))
-	h.Overlay("url-api", has("Endpoint: jaeger."+h.namespace+".svc:14317"))
-}
 
 // TestHeaders brings a Secret's headers to the pods, and nowhere else.
 func TestHeaders(t *testing.T) {
@@ -79,20 +56,4 @@ func TestHeaders(t *testing.T) {
 		h.Change("default", func(s *v1alpha1.TelemetrySpec) { s.Exporter.HeadersFrom = nil })
 		h.Gone("url-api-telemetry", new(corev1.Secret))
 	})
-}
-
-// TestAuthorities has authorities that are none.
-func TestAuthorities(t *testing.T) {
-	h := MustHouse(t)
-	h.Deployment("url-api")
-	must(t, api.Create(t.Context(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "ca"}, Data: map[string]string{"ca.crt": "no certificate"},
-	}))
-	h.Telemetry("default", func(s *v1alpha1.TelemetrySpec) {
-		s.Exporter.Secure = true
-		s.Exporter.CAFrom = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.KeyReference{Name: "ca", Key: "ca.crt"}}
-	})
-	h.Condition("default", v1alpha1.ConditionConfigApplied, metav1.ConditionFalse, v1alpha1.ReasonInvalidReference)
-	h.Change("default", func(s *v1alpha1.TelemetrySpec) { s.Exporter.CAFrom.ConfigMapKeyRef.Key = "other" })
-	h.Condition("default", v1alpha1.ConditionConfigApplied, metav1.ConditionFalse, v1alpha1.ReasonReferenceNotFound)
 }

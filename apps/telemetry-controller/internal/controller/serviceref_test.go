@@ -1,0 +1,35 @@
+//go:build e2e
+
+package controller_test
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/linktrail/linktrail/apps/telemetry-controller/api/v1alpha1"
+)
+
+// TestServiceRef follows a Service that comes late and changes its port.
+func TestServiceRef(t *testing.T) {
+	h := MustHouse(t)
+	h.Deployment("url-api")
+	h.Telemetry("default", func(s *v1alpha1.TelemetrySpec) {
+		s.Exporter = v1alpha1.Exporter{ServiceRef: &v1alpha1.ServiceReference{Name: "jaeger", Port: intstr.FromString("otlp")}}
+	})
+	h.Condition("default", v1alpha1.ConditionEndpointResolved, metav1.ConditionFalse, v1alpha1.ReasonServiceNotFound)
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "jaeger"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "ui", Port: 16686}}},
+	}
+	must(t, api.Create(t.Context(), service))
+	h.Condition("default", v1alpha1.ConditionEndpointResolved, metav1.ConditionFalse, v1alpha1.ReasonPortNotFound)
+	service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: "otlp", Port: 4317})
+	must(t, api.Update(t.Context(), service))
+	h.Overlay("url-api", has("Endpoint: jaeger."+h.namespace+".svc:4317"))
+	service.Spec.Ports[1].Port = 14317
+	must(t, api.Update(t.Context(), service))
+	h.Overlay("url-api", has("Endpoint: jaeger."+h.namespace+".svc:14317"))
+}
