@@ -297,6 +297,7 @@ func (s *system) startURLAPI(ctx context.Context, name, binary string, change fu
 		"Redis":       map[string]any{"Addrs": []string{s.redis}},
 		"LinkCache":   map[string]any{"KeyPrefix": v.topic + ":", "Channel": v.topic},
 		"ClickStream": map[string]any{"Driver": "kgo", "Brokers": s.brokers, "Topic": v.topic},
+		"Journal":     map[string]any{"Dir": filepath.Join(s.dir, v.topic)},
 		"Analytics":   map[string]any{"Endpoints": []string{rpc}, "NonBlock": true},
 		"Telemetry":   map[string]any{"Endpoint": s.otlp, "Batcher": "otlpgrpc", "Sampler": 0.01},
 	}

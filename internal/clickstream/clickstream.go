@@ -5,7 +5,9 @@ package clickstream
 
 import (
 	"context"
+	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/click"
@@ -31,6 +33,28 @@ type Publisher interface {
 	// Close takes no further clicks and waits until those in the queue are acknowledged or ctx ends; what is left then
 	// is counted as dropped, and the error says how many.
 	Close(ctx context.Context) error
+}
+
+// Message is a click as the topic has it, on its way there.
+type Message struct {
+	// ID is the click's.
+	ID uuid.UUID
+	// Value must not change until Done is called.
+	Value []byte
+	// Parent is the span below which the message is sent; it may be invalid.
+	Parent trace.SpanContext
+	// Taken is when the click was.
+	Taken time.Time
+	// Done is called once nothing is left to do: the broker has acknowledged the message (kq: it is handed over), or
+	// has refused it for good. It is not called for what is left when the publisher is closed.
+	Done func()
+}
+
+// Shipper is a Publisher that takes clicks which are kept elsewhere until they are done. Safe for concurrent use.
+type Shipper interface {
+	Publisher
+	// Ship takes a message as Publish does a click, but waits until there is room in the queue, or returns ctx's error.
+	Ship(ctx context.Context, m Message) error
 }
 
 // A Record is one message of the topic as a consumer hands it over.

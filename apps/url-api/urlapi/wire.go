@@ -43,7 +43,7 @@ func (s *service) wire(ctx context.Context, traces telemetry.Config) (err error)
 		return err
 	}
 	s.cache = linkcache.New(c.LinkCache, s.store, s.redis, linkcache.WithRegisterer(s.ops.Registry()))
-	if s.clicks, err = driver.Publisher(c.ClickStream, driver.Options{Registerer: s.ops.Registry(), TracerProvider: s.telemetry.Light()}); err != nil {
+	if s.clicks, err = driver.Publisher(c.ClickStream, driver.Options{Registerer: s.ops.Registry(), TracerProvider: s.telemetry.Light(), Journal: c.Journal}); err != nil {
 		return err
 	}
 	if c.CountryDB != "" {

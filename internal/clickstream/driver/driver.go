@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/clickstream"
+	"github.com/linktrail/linktrail/internal/clickstream/journal"
 	"github.com/linktrail/linktrail/internal/clickstream/kgo"
 	"github.com/linktrail/linktrail/internal/clickstream/kq"
 )
@@ -19,6 +20,8 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// TracerProvider makes the spans; nil is OpenTelemetry's global one.
 	TracerProvider trace.TracerProvider
+	// Journal keeps a publisher's clicks until Kafka has them; without a folder there is none.
+	Journal journal.Config
 }
 
 // Publisher makes a Publisher. It waits for no broker; its error is that of a value, a file or a metric.
@@ -26,8 +29,21 @@ func Publisher(c clickstream.Config, o Options) (clickstream.Publisher, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	shipper, err := newShipper(c, o)
+	if err != nil || o.Journal.Dir == "" {
+		return shipper, err
+	}
+	p, err := journal.NewPublisher(o.Journal, shipper, o.Registerer)
+	if err != nil {
+		_ = shipper.Close(context.Background()) // it has taken nothing
+		return nil, err
+	}
+	return p, nil
+}
+
+func newShipper(c clickstream.Config, o Options) (clickstream.Shipper, error) {
 	if c.Driver == clickstream.DriverKq {
-		return kq.NewPublisher(c, kq.Options(o))
+		return kq.NewPublisher(c, kq.Options{Registerer: o.Registerer, TracerProvider: o.TracerProvider})
 	}
 	return kgo.NewPublisher(c, kgo.Options{Registerer: o.Registerer, TracerProvider: o.TracerProvider})
 }
@@ -39,7 +55,7 @@ func Consumer(c clickstream.Config, drain time.Duration, o Options) (clickstream
 		return nil, err
 	}
 	if c.Driver == clickstream.DriverKq {
-		return kq.NewConsumer(c, drain, kq.Options(o))
+		return kq.NewConsumer(c, drain, kq.Options{Registerer: o.Registerer, TracerProvider: o.TracerProvider})
 	}
 	return kgo.NewConsumer(c, drain, kgo.Options{Registerer: o.Registerer, TracerProvider: o.TracerProvider})
 }

@@ -8,14 +8,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kerr"
 	franz "github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/clickstream"
 )
 
-// Publisher is a clickstream.Publisher. A click is retried, in its place in the queue, for as long as the broker is
+// Publisher is a clickstream.Shipper. A click is retried, in its place in the queue, for as long as the broker is
 // away or the topic does not exist; what the broker refuses for good is dropped.
 type Publisher struct {
 	client  *franz.Client
@@ -63,6 +65,7 @@ type sending struct {
 	record    franz.Record
 	span      clickstream.Send
 	start     time.Time
+	shipped   func() // of a message that was shipped
 	headers   [2]franz.RecordHeader
 	parent    [traceparentLength]byte
 	value     [valueRoom]byte
@@ -79,24 +82,45 @@ func (p *Publisher) newSending() any {
 
 // Publish is that of clickstream.Publisher.
 func (p *Publisher) Publish(ctx context.Context, c click.Click) {
-	start := time.Now()
-	span, sc := p.sends.Start(ctx, &c)
+	s := p.sendings.Get().(*sending)
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	s.begin(ctx, c.ID, time.Now())
+	s.record.Value = c.AppendJSON(s.value[:0])
+	if p.closed {
+		s.closed()
+		return
+	}
+	p.taken.Add(1)
+	p.client.TryProduce(s.record.Context, &s.record, s.promise)
+}
 
+// Ship is that of clickstream.Shipper.
+func (p *Publisher) Ship(ctx context.Context, m clickstream.Message) error {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
-		p.metrics.Dropped(clickstream.DropClosed)
-		span.Dropped(string(clickstream.DropClosed), "the publisher is closed")
-		return
+		return errClosed
 	}
 	s := p.sendings.Get().(*sending)
-	s.start, s.span = start, span
-	s.record = franz.Record{
-		Value: c.AppendJSON(s.value[:0]), Headers: appendHeaders(s.headers[:0], s.parent[:0], sc), Timestamp: start,
-	}
+	s.begin(trace.ContextWithSpanContext(ctx, m.Parent), m.ID, m.Taken)
+	s.record.Value, s.shipped = m.Value, m.Done
 	p.taken.Add(1)
-	// The record's context is nobody's: the caller's may end with the redirect.
-	p.client.TryProduce(context.Background(), &s.record, s.promise)
+	p.client.Produce(ctx, &s.record, s.promise)
+	return ctx.Err()
+}
+
+var errClosed = errors.New("the publisher is closed")
+
+// begin starts the span of a click, below the one in ctx, and the record that carries it. The record's context is nobody's:
+// the caller's may end before.
+func (s *sending) begin(ctx context.Context, id uuid.UUID, taken time.Time) {
+	var sc trace.SpanContext
+	s.span, sc = s.publisher.sends.Start(ctx, id, taken)
+	s.start = taken
+	s.record = franz.Record{
+		Context: context.Background(), Headers: appendHeaders(s.headers[:0], s.parent[:0], sc), Timestamp: taken,
+	}
 }
 
 // done is called once for each click, by one goroutine for all of them.
@@ -107,20 +131,36 @@ func (s *sending) done(r *franz.Record, err error) {
 	case err == nil:
 		p.metrics.Published(s.start)
 		s.span.Sent(r.Partition, r.Offset)
+		if s.shipped != nil {
+			s.shipped()
+		}
 		// Nobody writes it any more. Of one that failed the client may still hold a request that is being written.
-		s.record, s.span, s.headers = franz.Record{}, clickstream.Send{}, [2]franz.RecordHeader{}
+		s.record, s.span, s.headers, s.shipped = franz.Record{}, clickstream.Send{}, [2]franz.RecordHeader{}, nil
 		p.sendings.Put(s)
 	case errors.Is(err, franz.ErrMaxBuffered):
 		p.metrics.Dropped(clickstream.DropQueueFull)
 		s.span.Dropped(string(clickstream.DropQueueFull), "the queue is full")
-	case errors.Is(err, franz.ErrClientClosed):
-		p.left.Add(1)
-		p.metrics.Dropped(clickstream.DropClosed)
-		s.span.Dropped(string(clickstream.DropClosed), "the publisher was closed before the broker answered")
+	case errors.Is(err, franz.ErrClientClosed) || errors.Is(err, context.Canceled):
+		if s.shipped == nil {
+			p.left.Add(1)
+		}
+		s.closed()
 	default:
 		p.metrics.Dropped(clickstream.DropRejected)
 		s.span.Dropped(errorType(err), err.Error())
+		if s.shipped != nil {
+			s.shipped()
+		}
 	}
+}
+
+// closed gives a click up, unless it is kept elsewhere: then its span is made by who ships it again.
+func (s *sending) closed() {
+	if s.shipped != nil {
+		return
+	}
+	s.publisher.metrics.Dropped(clickstream.DropClosed)
+	s.span.Dropped(string(clickstream.DropClosed), "the publisher was closed before the broker answered")
 }
 
 // errorType is a word of few values: the name of the broker's error where it is one.

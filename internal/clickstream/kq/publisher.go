@@ -2,6 +2,7 @@ package kq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,7 @@ import (
 	"github.com/linktrail/linktrail/internal/clickstream"
 )
 
-// Publisher is a clickstream.Publisher on kq.Pusher. The pusher can block for as long as one of its flushes does, so
+// Publisher is a clickstream.Shipper on kq.Pusher. The pusher can block for as long as one of its flushes does, so
 // that clicks wait in a queue of our own, from which one goroutine hands them over. A click is published, and its span
 // ends, when kq has it: kq asks the broker for no acknowledgement, and a chunk that it cannot write is lost and only
 // logged, which no metric of ours can see.
@@ -55,6 +56,7 @@ type sending struct {
 	span  clickstream.Send
 	sc    trace.SpanContext
 	start time.Time
+	done  func() // of a message that is shipped
 }
 
 // minLinger is the least pause between two flushes: kq's executor runs a ticker of that length.
@@ -81,7 +83,7 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 // Publish is that of clickstream.Publisher.
 func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 	start := time.Now()
-	span, sc := p.sends.Start(ctx, &c)
+	span, sc := p.sends.Start(ctx, c.ID, start)
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
@@ -94,6 +96,24 @@ func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 		p.drop(span, clickstream.DropQueueFull, "the queue is full")
 	}
 }
+
+// Ship is that of clickstream.Shipper.
+func (p *Publisher) Ship(ctx context.Context, m clickstream.Message) error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return errClosed
+	}
+	span, sc := p.sends.Start(trace.ContextWithSpanContext(ctx, m.Parent), m.ID, m.Taken)
+	select {
+	case p.queue <- sending{value: string(m.Value), span: span, sc: sc, start: m.Taken, done: m.Done}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errClosed = errors.New("the publisher is closed")
 
 // valueRoom is enough for most clicks' values.
 const valueRoom = 512
@@ -109,6 +129,9 @@ func (p *Publisher) handOver() {
 	for s := range p.queue {
 		select {
 		case <-p.abandon:
+			if s.done != nil { // it is kept elsewhere
+				continue
+			}
 			p.left++
 			p.drop(s.span, clickstream.DropClosed, "the publisher was closed before kq took the click")
 			continue
@@ -119,11 +142,14 @@ func (p *Publisher) handOver() {
 		ctx := trace.ContextWithSpanContext(context.Background(), s.sc)
 		if err := p.pusher.PushWithKey(ctx, "", s.value); err != nil {
 			p.drop(s.span, clickstream.DropRejected, err.Error())
-			continue
+		} else {
+			p.took++
+			p.metrics.Published(s.start)
+			s.span.Sent(-1, -1)
 		}
-		p.took++
-		p.metrics.Published(s.start)
-		s.span.Sent(-1, -1)
+		if s.done != nil {
+			s.done()
+		}
 	}
 }
 

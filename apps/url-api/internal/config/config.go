@@ -17,6 +17,7 @@ import (
 	"github.com/linktrail/linktrail/apps/url-api/internal/console"
 	"github.com/linktrail/linktrail/apps/url-api/internal/door"
 	"github.com/linktrail/linktrail/internal/clickstream"
+	"github.com/linktrail/linktrail/internal/clickstream/journal"
 	"github.com/linktrail/linktrail/internal/linkcache"
 	"github.com/linktrail/linktrail/internal/ops"
 	"github.com/linktrail/linktrail/internal/store"
@@ -58,6 +59,8 @@ type Config struct {
 	LinkCache linkcache.Config
 	// ClickStream is where clicks go.
 	ClickStream clickstream.Config
+	// Journal keeps clicks on the disk until Kafka has them.
+	Journal journal.Config `json:",optional"`
 	// Analytics is how analytics-rpc is reached.
 	Analytics zrpc.RpcClientConf
 	// TelemetryOverlay is a folder whose telemetry.yaml and headers.yaml win over the Telemetry block and are followed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
@@ -38,7 +39,7 @@ type encoder struct {
 }
 
 func (e *encoder) Publish(ctx context.Context, c click.Click) {
-	span, _ := e.sends.Start(ctx, &c)
+	span, _ := e.sends.Start(ctx, c.ID, time.Now())
 	e.value = c.AppendJSON(e.value[:0])
 	span.Sent(3, 4711)
 }

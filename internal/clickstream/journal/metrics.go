@@ -1,0 +1,87 @@
+package journal
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Waiting is how many records are in the journal that are not done.
+func (j *Journal) Waiting() uint64 {
+	in := j.counts.found.Load() + j.counts.appended.Load()
+	return in - min(in, j.counts.shipped.Load()+j.counts.overwritten.Load())
+}
+
+// Bytes is how many bytes the journal takes of the disk.
+func (j *Journal) Bytes() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var n int64
+	for _, s := range j.segments {
+		n += int64(len(s.memory))
+	}
+	for _, s := range []*segment{j.spare, j.used} {
+		if s != nil {
+			n += int64(len(s.memory))
+		}
+	}
+	return n
+}
+
+// Oldest is when the oldest record that is not done was appended; the zero time when there is none.
+func (j *Journal) Oldest() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.segments {
+		if body, _, ok := s.at(s.shipped()); ok {
+			if r, err := parse(body); err == nil {
+				return r.Appended
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// register registers the journal's metrics.
+func (j *Journal) register(r prometheus.Registerer) error {
+	if r == nil {
+		return nil
+	}
+	var errs []error
+	for _, counter := range []struct {
+		name, help string
+		value      *atomic.Uint64
+	}{
+		{"appended", "Clicks appended to the journal.", &j.counts.appended},
+		{"shipped", "Clicks of the journal that are done: acknowledged, or refused by the broker for good.", &j.counts.shipped},
+		{"repeated", "Clicks that an earlier process had read and not seen done, and that are sent again.", &j.counts.repeated},
+		{"refused", "Clicks that were lost because the journal had no room for them.", &j.counts.dropped},
+		{"overwritten", "Clicks that were lost because newer ones needed their room in a full journal.", &j.counts.overwritten},
+		{"damaged", "Places in the journal that could not be read; what was there is lost.", &j.counts.damaged},
+	} {
+		errs = append(errs, r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "linktrail_clicks_journal_" + counter.name + "_total", Help: counter.help,
+		}, func() float64 { return float64(counter.value.Load()) })))
+	}
+	for _, gauge := range []struct {
+		name, help string
+		value      func() float64
+	}{
+		{"records", "Clicks in the journal that are not done.", func() float64 { return float64(j.Waiting()) }},
+		{"bytes", "Bytes that the journal takes of the disk.", func() float64 { return float64(j.Bytes()) }},
+		{"limit_bytes", "The most bytes that the journal may take of the disk.", func() float64 { return float64(j.config.MaxBytes) }},
+		{"oldest_age_seconds", "Age of the oldest click in the journal that is not done; 0 when there is none.", func() float64 {
+			if oldest := j.Oldest(); !oldest.IsZero() {
+				return time.Since(oldest).Seconds()
+			}
+			return 0
+		}},
+	} {
+		errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "linktrail_clicks_journal_" + gauge.name, Help: gauge.help,
+		}, gauge.value)))
+	}
+	return errors.Join(errs...)
+}
