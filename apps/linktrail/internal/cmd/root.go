@@ -140,6 +140,7 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 	completes(root, "output", "table", "json", "yaml")
 	root.AddCommand(a.upCommand(), a.serviceCommand(), a.linksCommand(), a.statsCommand(), a.traceCommand(),
 		a.telemetryCommand(),
+		a.clicksCommand(),
 		a.watchCommand(), a.doctorCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
 	argumentsAreNoFiles(root)
