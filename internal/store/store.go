@@ -15,6 +15,7 @@ import (
 	"github.com/linktrail/linktrail/internal/store/dbtrace"
 	"github.com/linktrail/linktrail/internal/store/postgres"
 	"github.com/linktrail/linktrail/internal/store/record"
+	"github.com/linktrail/linktrail/internal/store/repair"
 	"github.com/linktrail/linktrail/internal/store/sqlite"
 )
 
@@ -28,6 +29,7 @@ type Store interface {
 	apikey.Store
 	Retainer
 	Purger
+	repair.Store
 	// Ping reports whether the database can be reached and is migrated.
 	Ping(ctx context.Context) error
 	// Close waits for the calls under way and lets the connections go.
