@@ -24,22 +24,34 @@ import (
 	"github.com/linktrail/linktrail/internal/store/rollup"
 )
 
-// MustDamage runs SQL that both databases know on a store's own tables, behind its back.
+// MustDamage runs SQL that both databases know on a store's own tables, behind its back, but between the transactions of
+// writers: it takes locks in no order.
 func MustDamage(t *testing.T, c store.Config, statements ...string) {
 	t.Helper()
 	driver, dsn := "pgx", c.DSN
 	if path, ok := strings.CutPrefix(dsn, "sqlite:"); ok {
-		driver, dsn = "sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(30000)"}).String()
+		driver, dsn = "sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "_txlock=immediate&_pragma=busy_timeout(30000)"}).String()
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if driver == "pgx" {
+		statements = append([]string{fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, 0x6c696e6b_02)}, statements...)
+	}
 	for _, statement := range statements {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
-			t.Errorf("%s: %v", statement, err)
+		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
 		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -264,6 +276,7 @@ func testRebuildAmongWriters(t *testing.T, fresh func(*testing.T) store.Config) 
 					return
 				}
 				written.Add(int64(got))
+				time.Sleep(time.Millisecond) // SQLite's lock has no queue: the others would hardly get it
 			}
 		})
 	}
