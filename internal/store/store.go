@@ -51,11 +51,14 @@ type Retainer interface {
 	KeptFrom(ctx context.Context) (time.Time, error)
 }
 
-// Purger has what only who repairs or looks after a store needs, beside the purges of link.Store.
+// Purger has what only who looks after a store needs, beside the purges of link.Store.
 type Purger interface {
 	// PurgeDeleted bans the clicks of links that had a code when they were clicked and were deleted since, as PurgeLink does
 	// those of a link. It returns how many links these were. It reads all clicks.
 	PurgeDeleted(ctx context.Context, code string) (links int, err error)
+	// MissingClicks returns those of the clicks that should be stored and are not: neither is their link purged, nor are they
+	// from before what the retention keeps.
+	MissingClicks(ctx context.Context, clicks []click.Click) ([]click.Click, error)
 	// RecheckPurged has PurgeClicks look again at purged links of which there are clicks or rollups all the same: linktrail
 	// before it knew purges may have written some.
 	RecheckPurged(ctx context.Context) error

@@ -261,3 +261,25 @@ func (s *Store) HasStrays(ctx context.Context, linkID int64) (bool, error) {
 	}
 	return err != nil, nil
 }
+
+// MissingClicks implements store.Purger.
+func (s *Store) MissingClicks(ctx context.Context, clicks []click.Click) ([]click.Click, error) {
+	ids, links := make([][16]byte, len(clicks)), make([]int64, len(clicks))
+	for i, c := range clicks {
+		ids[i], links[i] = c.ID, c.LinkID
+	}
+	rows, err := s.pool.Query(ctx, `SELECT place FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS new (id, link_id, place)
+		WHERE NOT EXISTS (SELECT FROM clicks WHERE clicks.id = new.id)
+			AND NOT EXISTS (SELECT FROM purged_links WHERE purged_links.link_id = new.link_id)
+			AND id >= coalesce((SELECT first_id FROM click_retention), '00000000-0000-0000-0000-000000000000')
+		ORDER BY place`, ids, links)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: look for clicks: %w", err)
+	}
+	var missing []click.Click
+	var place int64
+	if _, err := pgx.ForEachRow(rows, []any{&place}, func() error { missing = append(missing, clicks[place-1]); return nil }); err != nil {
+		return nil, fmt.Errorf("postgres: look for clicks: %w", err)
+	}
+	return missing, nil
+}

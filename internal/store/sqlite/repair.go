@@ -256,3 +256,29 @@ func (s *Store) HasStrays(ctx context.Context, linkID int64) (bool, error) {
 	}
 	return strays, nil
 }
+
+// MissingClicks implements store.Purger.
+func (s *Store) MissingClicks(ctx context.Context, clicks []click.Click) ([]click.Click, error) {
+	missing, err := read(ctx, func() (missing []click.Click, err error) {
+		query, err := s.readers.PrepareContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM clicks WHERE id = ?1)
+			AND NOT EXISTS (SELECT 1 FROM purged_links WHERE link_id = ?2) AND NOT EXISTS (SELECT 1 FROM click_retention WHERE first_id > ?1)`)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, query.Close()) }()
+		for _, c := range clicks {
+			lacks, err := scanOne[bool](query.QueryRowContext(ctx, c.ID[:], c.LinkID))
+			if err != nil {
+				return nil, err
+			}
+			if lacks {
+				missing = append(missing, c)
+			}
+		}
+		return missing, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: look for clicks: %w", err)
+	}
+	return missing, nil
+}

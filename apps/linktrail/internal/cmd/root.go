@@ -35,6 +35,7 @@ const (
 	ExitUnavailable  = 5
 	ExitConflict     = 6
 	ExitNotDelivered = 7
+	ExitDiffers      = 8
 	ExitInterrupted  = 130
 )
 
@@ -47,6 +48,7 @@ const exitCodes = `Exit codes:
   5  a server cannot be reached, or asks to come again later
   6  the slug is taken, or an override without an end is in the way
   7  a Telemetry object is not delivered to all pods
+  8  statistics, clicks and Kafka do not agree
   130  interrupted`
 
 // usageError is what a person can mend by typing something else.
@@ -232,6 +234,9 @@ func exitCode(err error) int {
 	if failed, ok := errors.AsType[*cluster.Error](err); ok {
 		return map[cluster.Kind]int{cluster.Usage: ExitUsage, cluster.NotFound: ExitNotFound, cluster.Refused: ExitUnauthorized,
 			cluster.Away: ExitUnavailable, cluster.Taken: ExitConflict, cluster.Stuck: ExitNotDelivered}[failed.Kind]
+	}
+	if _, ok := errors.AsType[errDiffers](err); ok {
+		return ExitDiffers
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
