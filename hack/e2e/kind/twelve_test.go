@@ -31,7 +31,7 @@ func twelve(t *testing.T, r *release) {
 	if len(before) != 12 {
 		t.Fatalf("there are %d pods", len(before))
 	}
-	load := startLoad(t, r)
+	load := startLoad(t, r, gentle)
 	asked := make(chan struct{}) // statistics, which are analytics-rpc's spans
 	quit := make(chan struct{})
 	go func() {
@@ -62,6 +62,7 @@ func twelve(t *testing.T, r *release) {
 	close(quit)
 	<-asked
 	load.stop(t)
+	load.allAnswered(t)
 	if after := r.running(t); !maps.Equal(before, after) {
 		t.Errorf("pods are %v, and were %v", after, before)
 	}
