@@ -72,9 +72,6 @@ type Letter struct {
 // ErrNoTopic says that there is no topic of dead letters.
 var ErrNoTopic = errors.New("there is no such topic")
 
-// ErrCut says that a letter cannot be sent back, because only the beginning of its value is there.
-var ErrCut = errors.New("only the beginning of its value was kept")
-
 // How long the brokers may take: to say how far the topic goes, to send the next records, to acknowledge one.
 const (
 	listTimeout    = 15 * time.Second
@@ -267,20 +264,17 @@ func header(r *franz.Record, key string) (string, bool) {
 }
 
 // Retry sends letters back to the topic of clicks, with the headers and the value that they had there, and marks those
-// that all in-sync replicas have. It returns how many these are. Who is interrupted between the two finds the letter
+// that all in-sync replicas have. It returns how many these are; letters that were cut are left out. Who is interrupted between the two finds the letter
 // again, so a record is sent at least once; a click has an id, and is counted once all the same. ctx ends the sending,
 // not the marking.
 func (b *Box) Retry(ctx context.Context, letters []Letter) (int, error) {
-	var errs []error
-	records := make([]*franz.Record, 0, len(letters))
+	var records []*franz.Record
 	places := make(map[*franz.Record]Place)
 	for _, l := range letters {
-		if l.Cut > 0 {
-			errs = append(errs, fmt.Errorf("%v: %w", l.Place, ErrCut))
-			continue
+		if l.Cut == 0 {
+			r := &franz.Record{Topic: b.config.Topic, Headers: l.Headers, Value: l.Value}
+			records, places[r] = append(records, r), l.Place
 		}
-		r := &franz.Record{Topic: b.config.Topic, Headers: l.Headers, Value: l.Value}
-		records, places[r] = append(records, r), l.Place
 	}
 	var sent []Place
 	var failed error
@@ -288,16 +282,13 @@ func (b *Box) Retry(ctx context.Context, letters []Letter) (int, error) {
 		if result.Err == nil {
 			sent = append(sent, places[result.Record])
 		} else if failed == nil {
-			failed = fmt.Errorf("%v: send it to %s: %w", places[result.Record], b.config.Topic, result.Err)
+			failed = fmt.Errorf("send %v back to %s: %w", places[result.Record], b.config.Topic, result.Err)
 		}
 	}
-	if failed != nil {
-		errs = append(errs, failed)
-	}
 	if err := b.mark(ctx, sent, retried); err != nil {
-		errs = append(errs, err)
+		return len(sent), err
 	}
-	return len(sent), errors.Join(errs...)
+	return len(sent), failed
 }
 
 // Drop marks letters, so that nobody finds them again.

@@ -281,19 +281,14 @@ cannot be sent back.`,
 			return a.withDeadLetters(c, f, func(box *deadletter.Box) error {
 				retried, cut := 0, 0
 				err := inChunks(c.Context(), box, &chosen, func(some []deadletter.Letter) error {
-					n, err := box.Retry(c.Context(), some)
-					retried += n
-					whole := 0
 					for _, l := range some {
-						if l.Cut == 0 {
-							whole++
+						if l.Cut > 0 {
+							cut++
 						}
 					}
-					cut += len(some) - whole
-					if n == whole && errors.Is(err, deadletter.ErrCut) {
-						err = nil
-					}
-					_, _ = fmt.Fprintf(a.err, "%d sent back\n", retried)
+					n, err := box.Retry(c.Context(), some)
+					retried += n
+					a.progress(len(some), "%d sent back\n", retried)
 					return err
 				})
 				if err != nil {
@@ -335,11 +330,8 @@ it says how many these would be. Their content stays in Kafka until the retentio
 					if !yes {
 						return nil
 					}
-					if err := box.Drop(c.Context(), some); err != nil {
-						return err
-					}
-					_, _ = fmt.Fprintf(a.err, "%d dropped\n", dropped)
-					return nil
+					a.progress(len(some), "%d to drop\n", dropped)
+					return box.Drop(c.Context(), some)
 				})
 				if err != nil {
 					return err
@@ -380,6 +372,13 @@ func inChunks(ctx context.Context, box *deadletter.Box, chosen *letters, work fu
 		return err
 	}
 	return work(some)
+}
+
+// progress says how far it is, after each of several chunks.
+func (a *app) progress(chunk int, format string, n int) {
+	if chunk == atOnce {
+		_, _ = fmt.Fprintf(a.err, format, n)
+	}
 }
 
 func (a *app) printDone(what string, n int) error {
