@@ -42,7 +42,7 @@ const exitCodes = `Exit codes:
   0  done
   1  something went wrong
   2  what was typed, or a setting, is wrong or missing
-  3  there is no such link, key, trace, Telemetry or workload
+  3  there is no such link, key, trace, dead letter, Telemetry or workload
   4  the API key is missing, wrong, or lacks the scope; a cluster does not let you
   5  a server cannot be reached, or asks to come again later
   6  the slug is taken, or an override without an end is in the way
@@ -141,6 +141,7 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 	root.AddCommand(a.upCommand(), a.serviceCommand(), a.linksCommand(), a.statsCommand(), a.traceCommand(),
 		a.telemetryCommand(),
 		a.watchCommand(), a.doctorCommand(),
+		a.dlqCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
 	argumentsAreNoFiles(root)
 	return root
@@ -228,6 +229,7 @@ func exitCode(err error) int {
 	var away *client.Unreachable
 	var silent *silentService
 	var undelivered errNotDelivered
+	var missing notFoundError
 	if failed, ok := errors.AsType[*cluster.Error](err); ok {
 		return map[cluster.Kind]int{cluster.Usage: ExitUsage, cluster.NotFound: ExitNotFound, cluster.Refused: ExitUnauthorized,
 			cluster.Away: ExitUnavailable, cluster.Taken: ExitConflict, cluster.Stuck: ExitNotDelivered}[failed.Kind]
@@ -239,7 +241,7 @@ func exitCode(err error) int {
 		return ExitNotDelivered
 	case errors.As(err, &usage), errors.As(err, &option), errors.Is(err, tracequery.ErrTraceID):
 		return ExitUsage
-	case errors.Is(err, tracequery.ErrNotFound):
+	case errors.Is(err, tracequery.ErrNotFound), errors.As(err, &missing):
 		return ExitNotFound
 	case errors.As(err, &away), errors.As(err, &silent):
 		return ExitUnavailable
