@@ -35,6 +35,7 @@ const (
 	ExitUnavailable  = 5
 	ExitConflict     = 6
 	ExitNotDelivered = 7
+	ExitDiffers      = 8
 	ExitInterrupted  = 130
 )
 
@@ -47,6 +48,7 @@ const exitCodes = `Exit codes:
   5  a server cannot be reached, or asks to come again later
   6  the slug is taken, or an override without an end is in the way
   7  a Telemetry object is not delivered to all pods
+  8  statistics, clicks and Kafka do not agree
   130  interrupted`
 
 // usageError is what a person can mend by typing something else.
@@ -140,6 +142,7 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 	completes(root, "output", "table", "json", "yaml")
 	root.AddCommand(a.upCommand(), a.serviceCommand(), a.linksCommand(), a.statsCommand(), a.traceCommand(),
 		a.telemetryCommand(),
+		a.clicksCommand(),
 		a.watchCommand(), a.doctorCommand(),
 		a.dlqCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
@@ -233,6 +236,9 @@ func exitCode(err error) int {
 	if failed, ok := errors.AsType[*cluster.Error](err); ok {
 		return map[cluster.Kind]int{cluster.Usage: ExitUsage, cluster.NotFound: ExitNotFound, cluster.Refused: ExitUnauthorized,
 			cluster.Away: ExitUnavailable, cluster.Taken: ExitConflict, cluster.Stuck: ExitNotDelivered}[failed.Kind]
+	}
+	if _, ok := errors.AsType[errDiffers](err); ok {
+		return ExitDiffers
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
