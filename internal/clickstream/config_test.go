@@ -3,6 +3,7 @@ package clickstream_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeromicro/go-zero/core/conf"
 
@@ -19,7 +20,7 @@ func TestConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		made := clickstream.Config{Brokers: []string{"localhost:9092"}, LingerMillis: read.LingerMillis}.WithDefaults()
-		if read.Topic != made.Topic || read.Queue != made.Queue || read.MaxBatch != made.MaxBatch || read.Conns != made.Conns ||
+		if read.Topic != made.Topic || read.Queue != made.Queue || read.MaxBatch != made.MaxBatch || read.Conns != made.Conns || read.SessionTimeout != made.SessionTimeout ||
 			read.Group != made.Group || read.Driver != made.Driver {
 			t.Errorf("YAML's defaults are %+v, WithDefaults' %+v", read, made)
 		}
@@ -28,24 +29,25 @@ func TestConfig(t *testing.T) {
 		change func(*clickstream.Config)
 		want   string
 	}{
-		"Driver":       {func(c *clickstream.Config) { c.Driver = "sarama" }, `ClickStream.Driver: "sarama" is not allowed; allowed is kgo or kq`},
-		"NoBrokers":    {func(c *clickstream.Config) { c.Brokers = nil }, "ClickStream.Brokers: "},
-		"BrokerPort":   {func(c *clickstream.Config) { c.Brokers = []string{"a:9092", "b"} }, `ClickStream.Brokers: "b" is not allowed; allowed is a list of host:port`},
-		"BrokerURL":    {func(c *clickstream.Config) { c.Brokers = []string{"http://b:1"} }, "ClickStream.Brokers: "},
-		"Topic":        {func(c *clickstream.Config) { c.Topic = "click events" }, `ClickStream.Topic: "click events"`},
-		"TopicLong":    {func(c *clickstream.Config) { c.Topic = strings.Repeat("x", 246) }, "ClickStream.Topic: "},
-		"TopicDots":    {func(c *clickstream.Config) { c.Topic = ".." }, "ClickStream.Topic: "},
-		"Queue":        {func(c *clickstream.Config) { c.Queue = -1 }, `ClickStream.Queue: "-1" is not allowed; allowed is a number from 1 to 16777216`},
-		"Linger":       {func(c *clickstream.Config) { c.LingerMillis = 5000 }, `ClickStream.LingerMillis: "5000"`},
-		"MaxBatch":     {func(c *clickstream.Config) { c.MaxBatch = 1 << 20 }, "ClickStream.MaxBatch: "},
-		"Conns":        {func(c *clickstream.Config) { c.Conns = 2000 }, "ClickStream.Conns: "},
-		"CAWithoutTLS": {func(c *clickstream.Config) { c.TLS.CAFile = "/ca" }, `ClickStream.TLS.CAFile: "/ca" is not allowed; allowed is nothing unless TLS.Enabled is true`},
-		"NoKey":        {func(c *clickstream.Config) { c.TLS = clickstream.TLS{Enabled: true, CertFile: "/c"} }, "ClickStream.TLS.KeyFile: "},
-		"NoCert":       {func(c *clickstream.Config) { c.TLS = clickstream.TLS{Enabled: true, KeyFile: "/c"} }, "ClickStream.TLS.CertFile: "},
-		"Mechanism":    {func(c *clickstream.Config) { c.SASL.Mechanism = "GSSAPI" }, `ClickStream.SASL.Mechanism: "GSSAPI" is not allowed; allowed is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512`},
-		"NoMechanism":  {func(c *clickstream.Config) { c.SASL.Password = "secret" }, "ClickStream.SASL.Mechanism: "},
-		"NoUser":       {func(c *clickstream.Config) { c.SASL.Mechanism = "PLAIN" }, "ClickStream.SASL.Username: "},
-		"UserAlone":    {func(c *clickstream.Config) { c.SASL.Username = "u" }, "ClickStream.SASL.Username: "},
+		"Driver":         {func(c *clickstream.Config) { c.Driver = "sarama" }, `ClickStream.Driver: "sarama" is not allowed; allowed is kgo or kq`},
+		"NoBrokers":      {func(c *clickstream.Config) { c.Brokers = nil }, "ClickStream.Brokers: "},
+		"BrokerPort":     {func(c *clickstream.Config) { c.Brokers = []string{"a:9092", "b"} }, `ClickStream.Brokers: "b" is not allowed; allowed is a list of host:port`},
+		"BrokerURL":      {func(c *clickstream.Config) { c.Brokers = []string{"http://b:1"} }, "ClickStream.Brokers: "},
+		"Topic":          {func(c *clickstream.Config) { c.Topic = "click events" }, `ClickStream.Topic: "click events"`},
+		"TopicLong":      {func(c *clickstream.Config) { c.Topic = strings.Repeat("x", 246) }, "ClickStream.Topic: "},
+		"TopicDots":      {func(c *clickstream.Config) { c.Topic = ".." }, "ClickStream.Topic: "},
+		"Queue":          {func(c *clickstream.Config) { c.Queue = -1 }, `ClickStream.Queue: "-1" is not allowed; allowed is a number from 1 to 16777216`},
+		"Linger":         {func(c *clickstream.Config) { c.LingerMillis = 5000 }, `ClickStream.LingerMillis: "5000"`},
+		"SessionTimeout": {func(c *clickstream.Config) { c.SessionTimeout = 2 * time.Hour }, "ClickStream.SessionTimeout: "},
+		"MaxBatch":       {func(c *clickstream.Config) { c.MaxBatch = 1 << 20 }, "ClickStream.MaxBatch: "},
+		"Conns":          {func(c *clickstream.Config) { c.Conns = 2000 }, "ClickStream.Conns: "},
+		"CAWithoutTLS":   {func(c *clickstream.Config) { c.TLS.CAFile = "/ca" }, `ClickStream.TLS.CAFile: "/ca" is not allowed; allowed is nothing unless TLS.Enabled is true`},
+		"NoKey":          {func(c *clickstream.Config) { c.TLS = clickstream.TLS{Enabled: true, CertFile: "/c"} }, "ClickStream.TLS.KeyFile: "},
+		"NoCert":         {func(c *clickstream.Config) { c.TLS = clickstream.TLS{Enabled: true, KeyFile: "/c"} }, "ClickStream.TLS.CertFile: "},
+		"Mechanism":      {func(c *clickstream.Config) { c.SASL.Mechanism = "GSSAPI" }, `ClickStream.SASL.Mechanism: "GSSAPI" is not allowed; allowed is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512`},
+		"NoMechanism":    {func(c *clickstream.Config) { c.SASL.Password = "secret" }, "ClickStream.SASL.Mechanism: "},
+		"NoUser":         {func(c *clickstream.Config) { c.SASL.Mechanism = "PLAIN" }, "ClickStream.SASL.Username: "},
+		"UserAlone":      {func(c *clickstream.Config) { c.SASL.Username = "u" }, "ClickStream.SASL.Username: "},
 		"NoPassword": {func(c *clickstream.Config) { c.SASL = clickstream.SASL{Mechanism: "PLAIN", Username: "u"} },
 			"ClickStream.SASL.PasswordFile: "},
 		"TwoPasswords": {func(c *clickstream.Config) {
