@@ -48,6 +48,7 @@ type client struct {
 	rate    float64
 	begin   time.Time
 	next    atomic.Int64
+	count   atomic.Int64 // of those answered
 	phase   atomic.Int32
 	stop    context.CancelFunc
 	ended   sync.WaitGroup
@@ -188,6 +189,7 @@ func (w *worker) ask(t *target, due time.Time) {
 		}
 	case redirected:
 		tally.answered++
+		w.count.Add(1)
 		tally.latency.Add(time.Since(due))
 		w.answered = append(w.answered, entry{trace, time.Since(w.begin)})
 	default:

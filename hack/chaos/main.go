@@ -165,7 +165,8 @@ func chaos(ctx context.Context, args []string) (held bool, err error) {
 	}
 	defer func() { err = errors.Join(err, clean()) }()
 	held = true
-	for _, f := range list {
+	for i, f := range list {
+		fmt.Fprintf(os.Stderr, "chaos: %d of %d: %s\n", i+1, len(list), f.title)
 		r, err := run(ctx, o, f)
 		if err != nil {
 			return false, err

@@ -19,6 +19,9 @@ const (
 	outlast  = 3 * time.Second // how long the load outlasts the fault, at least
 )
 
+// enoughWithin is how long after the fault there may be load until so many are answered.
+const enoughWithin = 3 * time.Minute
+
 // errVoid says that a trial is worth nothing, because it did not do what it was to do.
 var errVoid = errors.New("VOID")
 
@@ -91,9 +94,12 @@ func (t *trial) underLoad(ctx context.Context) error {
 		return err
 	}
 	t.client.enter(after)
-	// A fault that was over sooner than there were enough redirects has more of them after it.
-	missing := leastAnswered*1.2/t.options.rate - (warmUp + baseline + t.lasted).Seconds()
-	if err := sleep(ctx, max(outlast, time.Duration(missing*float64(time.Second)))); err != nil {
+	if err := sleep(ctx, outlast); err != nil {
+		return err
+	}
+	// A fault may have been over sooner than there were enough redirects.
+	enough := func() bool { return t.client.count.Load() >= leastAnswered }
+	if err := until(ctx, enoughWithin, "enough redirects are answered", enough); err != nil {
 		return err
 	}
 	for _, v := range []*service{t.urlAPI, t.rpc, t.consumer} {
