@@ -40,7 +40,7 @@ func (s *system) settle(ctx context.Context, answered int) error {
 			last, since = rows, time.Now()
 		}
 		quiet := time.Since(since)
-		if err == nil && (rows >= answered && quiet > steady || quiet > lossSteady && s.underWay(ctx) == 0) {
+		if err == nil && (rows >= answered && quiet > steady || quiet > lossSteady) && s.underWay(ctx) == 0 {
 			tick.Stop()
 			return nil
 		}

@@ -124,6 +124,9 @@ func (t *trial) judge(ctx context.Context) (result, error) {
 	}
 	r := t.result(ctx, ledger, f)
 	r.QuietSeconds = took.Seconds()
+	if len(ledger) != r.Answered {
+		return r, fmt.Errorf("%w: %s: %d redirects were answered under %d traces", errVoid, t.name, r.Answered, len(ledger))
+	}
 	return r, t.valid(r)
 }
 
