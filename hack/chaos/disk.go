@@ -69,9 +69,7 @@ func fillDiskWithoutKafka(ctx context.Context, t *trial) error {
 	if err := t.session.End(ctx, kafka, syscall.SIGTERM); err != nil {
 		return err
 	}
-	loses := func() bool {
-		return t.urlAPI.metric(ctx, "linktrail_clicks_journal_overwritten_total")+t.urlAPI.metric(ctx, "linktrail_clicks_journal_refused_total") > 0
-	}
+	loses := func() bool { return t.urlAPI.metric(ctx, journalDropped) > 0 }
 	if err := until(ctx, 2*time.Minute, "the journal is full", loses); err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ type system struct {
 // settings are what a fault changes in a system.
 type settings struct {
 	journal  map[string]any // keys of url-api's journal
+	queue    int            // the publisher's Queue; 0 is the default
 	session  time.Duration  // the consumer's SessionTimeout; 0 is the default
 	proxied  string         // the server that is reached through a proxy
 	prepared func(*system) error
@@ -191,6 +192,9 @@ func (s *system) startServices(ctx context.Context, set settings) (err error) {
 	stream := map[string]any{"Driver": s.driver, "Brokers": brokers, "Topic": s.topic, "Group": s.topic}
 	if set.session > 0 {
 		stream["SessionTimeout"] = set.session.String()
+	}
+	if set.queue > 0 {
+		stream["Queue"] = set.queue
 	}
 	s.stream = stream
 	host, port, _ := net.SplitHostPort(s.api)
