@@ -63,8 +63,8 @@ func (s *system) overload(ctx context.Context, o options) (c capacity, rows []*f
 		if err != nil {
 			return c, nil, err
 		}
-		v.process, v.addr = v.service.process, v.service.door
-		defer func() { err = errors.Join(err, v.stop()) }()
+		v.Process, v.addr = v.service.Process, v.service.door
+		defer func() { err = errors.Join(err, v.Stop()) }()
 		subjects[shed] = v
 		if _, err := s.pour(ctx, v, load.Plan{Requests: s.followed(), Connections: 64, Count: len(s.links), Duration: time.Minute}); err != nil {
 			return c, nil, err
@@ -118,7 +118,7 @@ func (s *system) overload(ctx context.Context, o options) (c capacity, rows []*f
 // pour carries out a plan of which answers may be refused, and waits until all clicks have arrived.
 func (s *system) pour(ctx context.Context, v *subject, p load.Plan) (*poured, error) {
 	p.Addr, p.First = v.addr, v.asked
-	before, err := v.cpu()
+	before, err := v.CPU()
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (s *system) pour(ctx context.Context, v *subject, p load.Plan) (*poured, er
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", v.name, err)
 	}
-	after, err := v.cpu()
+	after, err := v.CPU()
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,9 @@ type Config struct {
 	Topic   string `json:",default=click-events"`
 	// Group is the consumer group.
 	Group string `json:",default=analytics-consumer"`
+	// SessionTimeout is how long a consumer that was killed keeps its partitions, which nobody reads meanwhile. The brokers
+	// bound it, by 6 seconds and half an hour as a rule. kgo only: kq's is 30 seconds.
+	SessionTimeout time.Duration `json:",default=45s"`
 	// Queue is the most clicks that wait for their acknowledgement.
 	Queue int `json:",default=65536,range=[1:16777216]"`
 	// LingerMillis is how many milliseconds a record waits for company before its batch is sent.

@@ -33,6 +33,9 @@ func (c Config) WithDefaults() Config {
 	if c.Group == "" {
 		c.Group = "analytics-consumer"
 	}
+	if c.SessionTimeout == 0 {
+		c.SessionTimeout = 45 * time.Second
+	}
 	if c.Queue == 0 {
 		c.Queue = DefaultQueue
 	}
@@ -83,6 +86,9 @@ func (c Config) Validate() error {
 		if n.value < n.low || n.value > n.top {
 			return wrong(n.key, strconv.Itoa(n.value), fmt.Sprintf("a number from %d to %d", n.low, n.top))
 		}
+	}
+	if c.SessionTimeout != 0 && (c.SessionTimeout < time.Second || c.SessionTimeout > time.Hour) {
+		return wrong("SessionTimeout", c.SessionTimeout.String(), "a duration from 1s to 1h")
 	}
 	if err := c.TLS.validate(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package clickstream_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zeromicro/go-zero/core/conf"
 
@@ -19,7 +20,7 @@ func TestConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		made := clickstream.Config{Brokers: []string{"localhost:9092"}, LingerMillis: read.LingerMillis}.WithDefaults()
-		if read.Topic != made.Topic || read.Queue != made.Queue || read.MaxBatch != made.MaxBatch || read.Conns != made.Conns ||
+		if read.Topic != made.Topic || read.Queue != made.Queue || read.MaxBatch != made.MaxBatch || read.Conns != made.Conns || read.SessionTimeout != made.SessionTimeout ||
 			read.Group != made.Group || read.Driver != made.Driver {
 			t.Errorf("YAML's defaults are %+v, WithDefaults' %+v", read, made)
 		}
@@ -37,6 +38,7 @@ func TestConfig(t *testing.T) {
 		"TopicDots":    {func(c *clickstream.Config) { c.Topic = ".." }, "ClickStream.Topic: "},
 		"Queue":        {func(c *clickstream.Config) { c.Queue = -1 }, `ClickStream.Queue: "-1" is not allowed; allowed is a number from 1 to 16777216`},
 		"Linger":       {func(c *clickstream.Config) { c.LingerMillis = 5000 }, `ClickStream.LingerMillis: "5000"`},
+		"Session":      {func(c *clickstream.Config) { c.SessionTimeout = 2 * time.Hour }, "ClickStream.SessionTimeout: "},
 		"MaxBatch":     {func(c *clickstream.Config) { c.MaxBatch = 1 << 20 }, "ClickStream.MaxBatch: "},
 		"Conns":        {func(c *clickstream.Config) { c.Conns = 2000 }, "ClickStream.Conns: "},
 		"CAWithoutTLS": {func(c *clickstream.Config) { c.TLS.CAFile = "/ca" }, `ClickStream.TLS.CAFile: "/ca" is not allowed; allowed is nothing unless TLS.Enabled is true`},

@@ -69,7 +69,7 @@ func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consume
 		franz.ConsumerGroup(c.Group),
 		franz.Balancers(franz.CooperativeStickyBalancer()),
 		franz.ConsumeResetOffset(franz.NewOffset().AtStart()),
-		franz.SessionTimeout(o.sessionTimeout()),
+		franz.SessionTimeout(o.sessionTimeout(c)),
 		franz.HeartbeatInterval(heartbeatInterval),
 		franz.RebalanceTimeout(rebalanceTimeout),
 		franz.FetchMaxWait(fetchWait),
