@@ -136,8 +136,7 @@ func openSegment(path string, sequence uint64) (*segment, error) {
 	if *s.word(0) == 0 && *s.word(min(headerSize, int(size)-8)) == 0 {
 		return nil, errors.Join(errUnfinished, s.discard())
 	}
-	if *s.word(0) != magic || binary.NativeEndian.Uint32(s.memory[atVersion:]) != version ||
-		binary.NativeEndian.Uint64(s.memory[atSequence:]) != sequence {
+	if s.wrongHeader() != "" {
 		_ = s.close()
 		return nil, errNoSegment
 	}
@@ -170,9 +169,9 @@ func (s *segment) readUpTo() int      { return s.mark(atRead) }
 func (s *segment) setReadUpTo(at int) { s.setMark(atRead, at) }
 
 // setMark writes a place, and beside it all its bits the other way round.
-func (s *segment) setMark(word, at int) {
-	atomic.StoreUint64(s.word(word), uint64(^uint32(at))<<32|uint64(uint32(at)))
-}
+func (s *segment) setMark(word, at int) { atomic.StoreUint64(s.word(word), markOf(at)) }
+
+func markOf(at int) uint64 { return uint64(^uint32(at))<<32 | uint64(uint32(at)) }
 
 // mark reads a place. One that is damaged is the first: better twice than never.
 func (s *segment) mark(word int) int {
