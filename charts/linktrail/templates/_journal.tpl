@@ -59,7 +59,6 @@ each of less than 2 KiB. Beyond that bound a journal is no journal: the kubelet 
 {{- define "linktrail.ship.labels" -}}
 app.kubernetes.io/name: linktrail-journal-ship
 app.kubernetes.io/instance: {{ .Release.Name }}
-# What lets url-api in lets this in.
-app.kubernetes.io/component: url-api
+app.kubernetes.io/component: journal-ship
 {{ include "linktrail.sharedLabels" . }}
 {{- end -}}
