@@ -301,6 +301,13 @@ func TestSlowHandler(t *testing.T) {
 		return ctx.Err()
 	})
 	await(t, inHand, "no batch")
+	eventually(t, func() error {
+		if s.metric(t, "linktrail_consumer_stalled") != 1 {
+			return errors.New("a handler that does not answer is no stall")
+		}
+		return nil
+	})
+	s.wantMetric(t, 0, "linktrail_clicks_handler_failures_total")
 	got := newReceived()
 	s.consume(t, patience, got.take)
 	eventually(t, func() error {

@@ -102,7 +102,7 @@ func (l *letters) add(c *cobra.Command, verb string) {
 // choose takes the arguments and wants exactly one way to choose.
 func (l *letters) choose(c *cobra.Command, args []string) error {
 	ways := 0
-	for _, way := range []bool{l.all, c.Flags().Changed("reason"), len(args) > 0} {
+	for _, way := range []bool{l.all, l.reason != "", len(args) > 0} {
 		if way {
 			ways++
 		}
