@@ -27,3 +27,12 @@ func lockFolder(dir string) (*os.File, error) {
 
 // isNoSpace reports whether the disk, or a quota, has no space.
 func isNoSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// syncFolder puts the names in a folder on the disk.
+func syncFolder(dir string) error {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
