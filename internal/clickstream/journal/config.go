@@ -62,8 +62,6 @@ func (c Config) Validate() error {
 	return nil
 }
 
-func (c Config) maxSegments() int { return int(c.MaxBytes / int64(c.SegmentBytes)) }
-
 func wrong(key, value, allowed string) error {
 	return fmt.Errorf("Journal.%s: %q is not allowed; allowed is %s", key, value, allowed)
 }

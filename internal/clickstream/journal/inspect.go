@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -92,8 +91,7 @@ func Inspect(dir string, each func(Record) error) (State, error) {
 	}
 	for _, sequence := range sequences {
 		path := filepath.Join(dir, nameOf(sequence))
-		// A copy: a process that has the journal open may reuse the file meanwhile.
-		memory, err := os.ReadFile(path)
+		memory, err := read(path, sequence, state.Open)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // shipped meanwhile
 		}
@@ -110,6 +108,23 @@ func Inspect(dir string, each func(Record) error) (State, error) {
 		state.Segments = append(state.Segments, segment)
 	}
 	return state, nil
+}
+
+// looks is how often a segment of an open journal is looked at that seems damaged.
+const looks = 5
+
+// read copies a segment, which a process that has the journal open may write meanwhile and use again. What is written while it
+// is copied looks like damage, but not for long.
+func read(path string, sequence uint64, open bool) (memory []byte, err error) {
+	for range looks {
+		if memory, err = os.ReadFile(path); err != nil || !open {
+			break
+		}
+		if state, _ := inspect(path, sequence, memory, open, nil); len(state.Damage) == 0 {
+			break
+		}
+	}
+	return memory, err
 }
 
 // isOpen reports whether a process holds the lock of a folder.
@@ -131,14 +146,24 @@ func inspect(path string, sequence uint64, memory []byte, open bool, each func(R
 	state := SegmentState{File: path, Sequence: sequence, Bytes: len(memory)}
 	memory = memory[:len(memory)&^7]
 	s := &segment{path: path, sequence: sequence, seed: seedOf(sequence), memory: memory, tail: len(memory), earlier: true}
-	if len(memory) == 0 || *s.word(0) == 0 && (open || len(memory) <= headerSize || *s.word(headerSize) == 0) {
-		return state, nil // it is being made, or was when its process died
+	if len(memory) == 0 || open && *s.word(0) == 0 {
+		return state, nil // it is being made
 	}
-	if what := s.wrongHeader(); what != "" {
+	if len(memory) < headerSize || len(memory) > maxSegmentBytes {
+		what := fmt.Sprintf("the file has %d bytes, and should have %d to %d", len(memory), headerSize, maxSegmentBytes)
 		state.Damage = append(state.Damage, Damage{0, state.Bytes, what})
 		return state, nil
 	}
-	if s.mark(atShipped) == headerSize && *s.word(atShipped) != markOf(headerSize) {
+	switch err := s.identify(); {
+	case errors.Is(err, errUnfinished):
+		return state, nil // it was being made when its process died
+	case err != nil:
+		state.Damage = append(state.Damage, Damage{0, state.Bytes, s.otherwise()})
+		return state, nil
+	case s.beheaded:
+		state.Damage = append(state.Damage, Damage{0, headerSize, "a damaged header: the records are read all the same"})
+	}
+	if !s.beheaded && s.mark(atShipped) == headerSize && *s.word(atShipped) != bothWays(headerSize) {
 		state.Damage = append(state.Damage, Damage{atShipped, 8, "the mark of what is done is damaged: all is sent again"})
 	}
 	shipped, read := s.shipped(), s.readUpTo()
@@ -183,19 +208,10 @@ func inspect(path string, sequence uint64, memory []byte, open bool, each func(R
 	return state, nil
 }
 
-// wrongHeader says what is wrong with a segment's header; it is empty when nothing is.
-func (s *segment) wrongHeader() string {
-	switch {
-	case len(s.memory) < headerSize || len(s.memory) > maxSegmentBytes:
-		return fmt.Sprintf("the file has %d bytes, and should have %d to %d", len(s.memory), headerSize, maxSegmentBytes)
-	case *s.word(0) != magic:
-		return "the file does not begin as a segment does"
+// otherwise says what a file is that is no segment.
+func (s *segment) otherwise() string {
+	if v := *s.word(atVersion); *s.word(0) == magic && uint32(v) == ^uint32(v>>32) && uint32(v) != version {
+		return fmt.Sprintf("the format has version %d, and this linktrail reads %d", uint32(v), version)
 	}
-	if v := binary.NativeEndian.Uint32(s.memory[atVersion:]); v != version {
-		return fmt.Sprintf("the format has version %d, and this linktrail reads %d", v, version)
-	}
-	if n := binary.NativeEndian.Uint64(s.memory[atSequence:]); n != s.sequence {
-		return fmt.Sprintf("the file is that of segment %d and is named as %d", n, s.sequence)
-	}
-	return ""
+	return "the file is no segment of a journal, or nothing of it can be read"
 }

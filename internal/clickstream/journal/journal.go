@@ -17,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +71,7 @@ type Journal struct {
 
 // counts are what happened since Open.
 type counts struct {
-	found, appended, shipped, repeated, refused, overwritten, damaged, unsynced atomic.Uint64
+	found, appended, shipped, repeated, refused, overwritten, damaged, lost, unsynced atomic.Uint64
 }
 
 // Open opens the journal of a folder, which it makes where there is none, and reads what an earlier process has left.
@@ -93,9 +95,7 @@ func Open(c Config) (*Journal, error) {
 		config: c, dir: c.Dir, lock: lock, syncTime: newSyncTime(), prepare: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	if err := j.recover(); err != nil {
-		j.unmap()
-		_ = lock.Close()
-		return nil, err
+		return nil, errors.Join(err, j.unmap(), lock.Close())
 	}
 	j.prepared.Go(j.keepSpare)
 	return j, nil
@@ -108,7 +108,6 @@ func (j *Journal) recover() error {
 		return err
 	}
 	for _, sequence := range sequences {
-		j.sequence = sequence
 		path := j.path(sequence)
 		s, err := openSegment(path, sequence)
 		if errors.Is(err, errUnfinished) {
@@ -123,6 +122,10 @@ func (j *Journal) recover() error {
 		}
 		if err != nil {
 			return err
+		}
+		j.sequence = sequence
+		if s.beheaded {
+			j.counts.damaged.Add(1)
 		}
 		found := s.scan(nil)
 		j.counts.damaged.Add(found.damaged)
@@ -141,7 +144,7 @@ func (j *Journal) recover() error {
 // Append takes a record. It returns when the record is in the page cache or, with Config.Sync, on the disk.
 func (j *Journal) Append(r *Record) error {
 	n := r.size()
-	if n > j.config.SegmentBytes-headerSize {
+	if align(n+recordHead) > j.config.SegmentBytes-headerSize {
 		j.counts.refused.Add(1)
 		return ErrTooLarge
 	}
@@ -190,11 +193,13 @@ func (j *Journal) next() (*segment, error) {
 	s := j.spare
 	j.spare = nil
 	if s == nil {
-		if time.Since(j.refused) < retry {
+		if j.used == nil && time.Since(j.refused) < retry {
 			return nil, ErrFull
 		}
-		if j.used == nil && len(j.segments) >= j.config.maxSegments() && !j.dropOldest() {
-			return nil, ErrFull
+		for j.used == nil && j.full() {
+			if !j.dropOldest() {
+				return nil, ErrFull
+			}
 		}
 		var err error
 		if s, err = j.allocate(); isNoSpace(err) && j.dropOldest() {
@@ -208,6 +213,16 @@ func (j *Journal) next() (*segment, error) {
 	j.segments = append(j.segments, s)
 	j.wantSpare()
 	return s, nil
+}
+
+// full reports whether another segment would be more than the journal may hold. Those of an earlier process may have another
+// size. The caller holds mu.
+func (j *Journal) full() bool {
+	held := int64(j.config.SegmentBytes)
+	for _, s := range j.segments {
+		held += int64(len(s.memory))
+	}
+	return held > j.config.MaxBytes
 }
 
 func (j *Journal) wantSpare() {
@@ -258,7 +273,7 @@ func (j *Journal) dropOldest() bool {
 	j.segments = slices.Delete(j.segments, i, i+1)
 	j.leaving = append(j.leaving, s)
 	s.dropped = true
-	j.counts.overwritten.Add(s.count(s.next))
+	j.counts.overwritten.Add(s.unread)
 	_ = os.Remove(s.path) // it lasts until it is unmapped
 	j.tidy()
 	return true
@@ -270,7 +285,7 @@ func (j *Journal) tidy() {
 		if !s.left || len(s.chunks) > 0 {
 			return false
 		}
-		if j.used == nil && len(s.memory) == j.config.SegmentBytes {
+		if j.used == nil && !s.earlier { // of an earlier one nobody knows how far it was written
 			j.used = s
 			return true
 		}
@@ -315,7 +330,7 @@ func (j *Journal) keepSpare() {
 func (j *Journal) ahead() (*segment, error) {
 	j.mu.Lock()
 	used := j.used
-	wanted := j.spare == nil && (used != nil || len(j.segments) < j.config.maxSegments())
+	wanted := j.spare == nil && (used != nil || !j.full())
 	if wanted {
 		j.used = nil
 		j.sequence++
@@ -340,11 +355,12 @@ func (j *Journal) Close() error {
 	j.mu.Unlock()
 	close(j.stop)
 	j.prepared.Wait()
-	err := j.unmap()
-	return errors.Join(err, j.lock.Close())
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return errors.Join(j.unmap(), j.lock.Close())
 }
 
-// unmap lets go of all segments; those that hold nothing are deleted.
+// unmap lets go of all segments; those that hold nothing are deleted. The caller holds mu, as metrics may still be asked for.
 func (j *Journal) unmap() error {
 	var errs []error
 	for _, s := range []*segment{j.spare, j.used} {
@@ -354,7 +370,7 @@ func (j *Journal) unmap() error {
 	}
 	for _, s := range append(j.leaving, j.segments...) {
 		switch {
-		case len(s.chunks) > 0: // somebody may still look at them: they stay mapped until the process ends
+		case len(s.chunks) > 0 || s.writers.Load() > 0: // somebody may still be at it: it stays mapped until the process ends
 			errs = append(errs, s.file.Close())
 		case s.dropped || s.shipped() < s.tail:
 			errs = append(errs, s.close())
@@ -362,6 +378,7 @@ func (j *Journal) unmap() error {
 			errs = append(errs, s.discard())
 		}
 	}
+	j.segments, j.leaving, j.spare, j.used = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -383,12 +400,8 @@ func list(dir string) ([]uint64, error) {
 	}
 	var sequences []uint64
 	for _, e := range entries {
-		var n uint64
-		name := e.Name()
-		if len(name) != 16+len(extension) || filepath.Ext(name) != extension {
-			continue
-		}
-		if _, err := fmt.Sscanf(name, "%016x", &n); err == nil {
+		number, ok := strings.CutSuffix(e.Name(), extension)
+		if n, err := strconv.ParseUint(number, 16, 64); ok && err == nil && len(number) == 16 {
 			sequences = append(sequences, n)
 		}
 	}
