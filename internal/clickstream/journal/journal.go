@@ -4,8 +4,8 @@
 //   - what Append has taken survives the death of the process, however that dies: it lies in the page cache. With
 //     Config.Sync it survives the death of the machine too;
 //   - Append makes no system call as a rule, waits for nobody who ships, and never makes the disk fuller than Config.MaxBytes;
-//   - records are read in the order in which they were taken, and one that was not done is read again by the next process:
-//     repeated, never skipped;
+//   - records are read in the order in which they were taken, but that those of now need not wait for those of a long outage
+//     (ReadFresh); one that was not done is read again by the next process: repeated, never skipped;
 //   - what a crash or a disk has damaged is cut out and counted, and what follows it is read.
 //
 // A journal is a folder of segments, files of one size, and a lock: one process at a time has it open.
@@ -20,14 +20,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What Append may return.
+// What Open and Append may return.
 var (
 	// ErrFull says that the journal holds as many bytes as it may, or that the disk has no space.
 	ErrFull = errors.New("the journal is full")
+	// ErrOpen says that another process has the journal open.
+	ErrOpen = errors.New("another process has this journal open")
 	// ErrClosed says that the journal is closed.
 	ErrClosed = errors.New("the journal is closed")
+	// ErrNotSynced says that a record was taken, and that the disk did not say that it has it.
+	ErrNotSynced = errors.New("the disk does not take the journal")
 	// ErrTooLarge says that a record is larger than a segment.
 	ErrTooLarge = errors.New("the record is larger than a segment of the journal")
 )
@@ -42,6 +48,8 @@ type Journal struct {
 	lock   *os.File
 	counts counts
 
+	syncTime prometheus.Histogram
+
 	mu       sync.Mutex
 	segments []*segment // those that are needed, by sequence; the last one is written to
 	spare    *segment   // made ahead; nil while there is none
@@ -54,21 +62,23 @@ type Journal struct {
 	stop     chan struct{}
 	prepared sync.WaitGroup
 
-	// Where Read goes on.
-	reading *segment
-	at      int
+	oldest  *segment   // where Read goes on; nil before the first and behind the last
+	fresh   *segment   // where ReadFresh goes on; nil while Read is not behind
 	leaving []*segment // that were given up, and are still in use
 }
 
 // counts are what happened since Open.
 type counts struct {
-	found, appended, shipped, repeated, dropped, overwritten, damaged atomic.Uint64
+	found, appended, shipped, repeated, refused, overwritten, damaged, unsynced atomic.Uint64
 }
 
 // Open opens the journal of a folder, which it makes where there is none, and reads what an earlier process has left.
 // Close must be called. The error says so when another process has it open.
 func Open(c Config) (*Journal, error) {
 	c = c.withDefaults()
+	if c.Dir == "" {
+		return nil, wrong("Dir", c.Dir, "a folder")
+	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -79,7 +89,9 @@ func Open(c Config) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{config: c, dir: c.Dir, lock: lock, prepare: make(chan struct{}, 1), stop: make(chan struct{})}
+	j := &Journal{
+		config: c, dir: c.Dir, lock: lock, syncTime: newSyncTime(), prepare: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
 	if err := j.recover(); err != nil {
 		j.unmap()
 		_ = lock.Close()
@@ -104,7 +116,7 @@ func (j *Journal) recover() error {
 		}
 		if errors.Is(err, errNoSegment) {
 			j.counts.damaged.Add(1)
-			if err := os.Rename(path, path+".damaged"); err != nil {
+			if err := os.Rename(path, path+putAside); err != nil {
 				return err
 			}
 			continue
@@ -114,7 +126,6 @@ func (j *Journal) recover() error {
 		}
 		found := s.scan(nil)
 		j.counts.damaged.Add(found.damaged)
-		j.counts.repeated.Add(found.repeated)
 		j.counts.found.Add(found.waiting)
 		if found.waiting == 0 {
 			if err := s.discard(); err != nil {
@@ -131,19 +142,22 @@ func (j *Journal) recover() error {
 func (j *Journal) Append(r *Record) error {
 	n := r.size()
 	if n > j.config.SegmentBytes-headerSize {
-		j.counts.dropped.Add(1)
+		j.counts.refused.Add(1)
 		return ErrTooLarge
 	}
 	j.mu.Lock()
 	s, at, err := j.reserve(n)
 	j.mu.Unlock()
 	if err != nil {
-		j.counts.dropped.Add(1)
+		j.counts.refused.Add(1)
 		return err
 	}
 	s.write(at, r)
 	if j.config.Sync {
-		err = s.syncs.wait(s.file)
+		if err = s.syncs.wait(s.file); err != nil {
+			j.counts.unsynced.Add(1)
+			err = fmt.Errorf("%w: %w", ErrNotSynced, err)
+		}
 	}
 	s.writers.Add(-1)
 	j.counts.appended.Add(1)
@@ -213,27 +227,38 @@ func (j *Journal) allocate() (*segment, error) {
 
 // make makes a segment, of one that is used up where there is one.
 func (j *Journal) make(used *segment, sequence uint64) (*segment, error) {
+	var s *segment
+	var err error
 	if used != nil {
-		return used.again(j.path(sequence), sequence)
+		s, err = used.renew(j.path(sequence), sequence)
+	} else {
+		s, err = newSegment(j.path(sequence), sequence, j.config.SegmentBytes)
 	}
-	return newSegment(j.path(sequence), sequence, j.config.SegmentBytes)
+	if err != nil || !j.config.Sync {
+		return s, err
+	}
+	s.syncs.duration = j.syncTime.Observe
+	if err := syncFolder(j.dir); err != nil { // its name survives the machine too
+		return nil, errors.Join(err, s.discard())
+	}
+	return s, nil
 }
 
-// dropOldest gives up the oldest segment where the configuration wants that, and reports whether there was one. The
-// caller holds mu.
+// dropOldest gives up the oldest segment where the configuration wants that, and reports whether there was one: what is on
+// its way to Kafka is not dropped, as its space would not be free. The caller holds mu.
 func (j *Journal) dropOldest() bool {
 	if j.config.Full != FullDropOldest || len(j.segments) < 2 {
 		return false
 	}
-	s := j.segments[0]
-	j.segments = j.segments[1:]
+	i := slices.IndexFunc(j.segments[:len(j.segments)-1], func(s *segment) bool { return len(s.chunks) == 0 && s.writers.Load() == 0 })
+	if i < 0 {
+		return false
+	}
+	s := j.segments[i]
+	j.segments = slices.Delete(j.segments, i, i+1)
 	j.leaving = append(j.leaving, s)
 	s.dropped = true
-	from := s.readUpTo()
-	if j.reading == s {
-		from = j.at
-	}
-	j.counts.overwritten.Add(s.count(from))
+	j.counts.overwritten.Add(s.count(s.next))
 	_ = os.Remove(s.path) // it lasts until it is unmapped
 	j.tidy()
 	return true
@@ -241,18 +266,20 @@ func (j *Journal) dropOldest() bool {
 
 // tidy deletes the segments whose records are all done, and unmaps those that nobody uses any more. The caller holds mu.
 func (j *Journal) tidy() {
-	for len(j.segments) > 0 && j.segments[0].left && len(j.segments[0].chunks) == 0 {
-		s := j.segments[0]
-		j.segments = j.segments[1:]
+	j.segments = slices.DeleteFunc(j.segments, func(s *segment) bool {
+		if !s.left || len(s.chunks) > 0 {
+			return false
+		}
 		if j.used == nil && len(s.memory) == j.config.SegmentBytes {
 			j.used = s
-			continue
+			return true
 		}
 		j.leaving = append(j.leaving, s)
 		_ = os.Remove(s.path)
-	}
+		return true
+	})
 	j.leaving = slices.DeleteFunc(j.leaving, func(s *segment) bool {
-		if s == j.reading || len(s.chunks) > 0 || s.writers.Load() > 0 {
+		if s == j.oldest || s == j.fresh || len(s.chunks) > 0 || s.writers.Load() > 0 {
 			return false
 		}
 		_ = s.close()
@@ -338,11 +365,15 @@ func (j *Journal) unmap() error {
 	return errors.Join(errs...)
 }
 
-const extension = ".journal"
+// A segment's name ends with extension, that of a file that is none and was put aside with putAside behind it.
+const (
+	extension = ".journal"
+	putAside  = ".damaged"
+)
 
-func (j *Journal) path(sequence uint64) string {
-	return filepath.Join(j.dir, fmt.Sprintf("%016x%s", sequence, extension))
-}
+func (j *Journal) path(sequence uint64) string { return filepath.Join(j.dir, nameOf(sequence)) }
+
+func nameOf(sequence uint64) string { return fmt.Sprintf("%016x%s", sequence, extension) }
 
 // list returns the sequences of a folder's segments, the oldest first.
 func list(dir string) ([]uint64, error) {

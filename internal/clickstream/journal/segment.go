@@ -56,6 +56,8 @@ type segment struct {
 	writers atomic.Int64 // those who write a record that they have reserved
 
 	// The journal's mutex guards these too.
+	next    int      // where this process reads on
+	again   int      // up to where an earlier process had read
 	chunks  []*Chunk // that were read and are not done, the oldest first
 	left    bool     // the reader is through
 	dropped bool     // given up before all was done
@@ -92,11 +94,11 @@ func (s *segment) begin() {
 	s.setShipped(headerSize)
 	s.setReadUpTo(headerSize)
 	atomic.StoreUint64(s.word(0), magic) // it is a segment now
-	s.tail = headerSize
+	s.tail, s.next = headerSize, headerSize
 }
 
-// again makes a new segment of one in which all is done: its space and its pages are there, which is most of the work.
-func (s *segment) again(path string, sequence uint64) (*segment, error) {
+// renew makes a new segment of one in which all is done: its space and its pages are there, which is most of the work.
+func (s *segment) renew(path string, sequence uint64) (*segment, error) {
 	atomic.StoreUint64(s.word(0), 0) // it is none while it is cleared
 	clear(s.memory[headerSize:s.tail])
 	if err := os.Rename(s.path, path); err != nil {
@@ -134,12 +136,11 @@ func openSegment(path string, sequence uint64) (*segment, error) {
 	if *s.word(0) == 0 && *s.word(min(headerSize, int(size)-8)) == 0 {
 		return nil, errors.Join(errUnfinished, s.discard())
 	}
-	if *s.word(0) != magic || binary.NativeEndian.Uint32(s.memory[atVersion:]) != version ||
-		binary.NativeEndian.Uint64(s.memory[atSequence:]) != sequence {
+	if s.wrongHeader() != "" {
 		_ = s.close()
 		return nil, errNoSegment
 	}
-	s.tail = int(size)
+	s.tail, s.next, s.again = int(size), s.shipped(), s.readUpTo()
 	s.earlier = true
 	s.sealed.Store(true)
 	return s, nil
@@ -168,9 +169,9 @@ func (s *segment) readUpTo() int      { return s.mark(atRead) }
 func (s *segment) setReadUpTo(at int) { s.setMark(atRead, at) }
 
 // setMark writes a place, and beside it all its bits the other way round.
-func (s *segment) setMark(word, at int) {
-	atomic.StoreUint64(s.word(word), uint64(^uint32(at))<<32|uint64(uint32(at)))
-}
+func (s *segment) setMark(word, at int) { atomic.StoreUint64(s.word(word), markOf(at)) }
+
+func markOf(at int) uint64 { return uint64(^uint32(at))<<32 | uint64(uint32(at)) }
 
 // mark reads a place. One that is damaged is the first: better twice than never.
 func (s *segment) mark(word int) int {
@@ -206,9 +207,11 @@ func (s *segment) write(at int, r *Record) {
 }
 
 func (s *segment) checksum(body []byte) uint32 {
-	var length [4]byte
-	binary.NativeEndian.PutUint32(length[:], uint32(len(body)))
-	return crc32.Update(crc32.Update(s.seed, castagnoli, length[:]), castagnoli, body)
+	sum := ^s.seed
+	for n, i := uint32(len(body)), 0; i < 4; i, n = i+1, n>>8 { // crc32.Update would need the length in memory of its own
+		sum = castagnoli[byte(sum)^byte(n)] ^ sum>>8
+	}
+	return crc32.Update(^sum, castagnoli, body)
 }
 
 // at returns the record at a place, and where the next one is. ok is false when there is none, or it is not yet written.
@@ -250,9 +253,8 @@ func (s *segment) after(at int) int {
 
 // found is what a segment of an earlier process holds.
 type found struct {
-	waiting  uint64 // records that are not done
-	repeated uint64 // those of them that were read once
-	damaged  uint64 // places where something else was in the way
+	waiting uint64 // records that are not done
+	damaged uint64 // places where something else was in the way
 }
 
 // scan looks at all records that are not done, and makes the last one's end that of the segment. each, where given, is
@@ -274,9 +276,6 @@ func (s *segment) scan(each func(at int, body []byte)) found {
 			each(at, body)
 		}
 		f.waiting++
-		if at < s.readUpTo() {
-			f.repeated++
-		}
 		at, end = next, next
 	}
 	s.tail = end
