@@ -86,7 +86,7 @@ func Inspect(dir string, each func(Record) error) (State, error) {
 		return state, err
 	}
 	state.Open, err = isOpen(dir)
-	if err != nil && !(errors.Is(err, fs.ErrNotExist) && len(sequences) > 0) { // files may have been copied without the lock
+	if err != nil && (!errors.Is(err, fs.ErrNotExist) || len(sequences) == 0) { // files may have been copied without the lock
 		return state, err
 	}
 	for _, sequence := range sequences {
@@ -157,7 +157,7 @@ func inspect(path string, sequence uint64, memory []byte, open bool, each func(R
 	switch err := s.identify(); {
 	case errors.Is(err, errUnfinished):
 		return state, nil // it was being made when its process died
-	case err != nil:
+	case errors.Is(err, errNoSegment):
 		state.Damage = append(state.Damage, Damage{0, state.Bytes, s.otherwise()})
 		return state, nil
 	case s.beheaded:
@@ -173,7 +173,7 @@ func inspect(path string, sequence uint64, memory []byte, open bool, each func(R
 		if !ok {
 			next = s.after(at)
 			// What a crash has left unfinished, and the zeros behind the last record, were never answered.
-			if !s.unfinished(at, next) && at >= shipped && !(open && next == s.tail) {
+			if !s.unfinished(at, next) && at >= shipped && (!open || next < s.tail) {
 				state.Damage = append(state.Damage, Damage{at, next - at, "no record with a right checksum"})
 			}
 			at = next
