@@ -36,6 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
+	"github.com/linktrail/linktrail/hack/testenv/process"
 	"github.com/linktrail/linktrail/internal/telemetry"
 )
 
@@ -99,7 +100,7 @@ func newCluster(ctx context.Context) (*cluster, error) {
 	}
 	c.environment = &envtest.Environment{
 		BinaryAssetsDirectory: folder, CRDDirectoryPaths: []string{definitions}, ErrorIfCRDPathMissing: true,
-		ControlPlaneStartTimeout: startDeadline, ControlPlaneStopTimeout: stopDeadline,
+		ControlPlaneStartTimeout: process.StartDeadline, ControlPlaneStopTimeout: process.StopDeadline,
 	}
 	if c.config, err = c.environment.Start(); err != nil {
 		return c, err

@@ -18,6 +18,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/linktrail/linktrail/hack/testenv/machine"
+	"github.com/linktrail/linktrail/hack/testenv/process"
+	"github.com/linktrail/linktrail/hack/testenv/scrape"
 )
 
 // size is how many workloads there are, and how many Telemetry objects share them.
@@ -111,7 +115,7 @@ func (f *fleet) round(ctx context.Context, o options, round int) (s steering, er
 	}
 	defer func() {
 		if controller != nil {
-			err = errors.Join(err, controller.stop())
+			err = errors.Join(err, controller.Stop())
 		}
 	}()
 	first, second := fmt.Sprintf("jaeger-%d:4317", round), fmt.Sprintf("otel-collector-%d:4317", round)
@@ -144,7 +148,7 @@ func (f *fleet) round(ctx context.Context, o options, round int) (s steering, er
 	}
 	ending := controller
 	controller = nil
-	if err = ending.stop(); err != nil {
+	if err = ending.Stop(); err != nil {
 		return s, err
 	}
 
@@ -155,12 +159,12 @@ func (f *fleet) round(ctx context.Context, o options, round int) (s steering, er
 	}
 	after, err = again.rest(ctx, float64(f.groups))
 	if err != nil {
-		return s, errors.Join(err, again.stop())
+		return s, errors.Join(err, again.Stop())
 	}
 	s.idleWrites += after.writes
 	peak, own, _, err := again.footprint()
 	s.peak, s.own = max(s.peak, peak), max(s.own, own)
-	if err = errors.Join(err, again.stop()); err != nil {
+	if err = errors.Join(err, again.Stop()); err != nil {
 		return s, err
 	}
 	return s, f.clear(ctx)
@@ -191,7 +195,7 @@ func (f *fleet) pass(ctx context.Context, p *controllerProcess, endpoint string)
 
 // controllerProcess is a telemetry controller.
 type controllerProcess struct {
-	*process
+	*process.Process
 	metrics string
 	client  *http.Client
 }
@@ -202,19 +206,19 @@ func (f *fleet) runController(ctx context.Context, o options) (*controllerProces
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the process is ours, and makes its certificate itself
 	}}}
 	var err error
-	if p.metrics, err = freeAddr(); err != nil {
+	if p.metrics, err = process.FreeAddr(); err != nil {
 		return nil, err
 	}
-	if p.process, err = startProcess("telemetry-controller", []string{"KUBECONFIG=" + f.kubeconfig}, o.controller, "-namespace", f.namespace,
+	if p.Process, err = process.Start("telemetry-controller", []string{"KUBECONFIG=" + f.kubeconfig}, o.controller, "-namespace", f.namespace,
 		"-leader-elect=false", "-metrics-bind-address", p.metrics, "-metrics-authentication=false", "-health-probe-bind-address", "0"); err != nil {
 		return nil, err
 	}
 	ready := func() error {
-		_, err := scrape(ctx, p.client, "https://"+p.metrics+"/metrics")
+		_, err := scrape.Get(ctx, p.client, "https://"+p.metrics+"/metrics")
 		return err
 	}
-	if err := p.await(ctx, ready); err != nil {
-		return nil, errors.Join(err, p.stop())
+	if err := p.Await(ctx, ready); err != nil {
+		return nil, errors.Join(err, p.Stop())
 	}
 	return p, nil
 }
@@ -240,12 +244,12 @@ func (f *fleet) startController(ctx context.Context, o options) (*controllerProc
 		err = f.client.Delete(ctx, object)
 	}
 	if err != nil {
-		return nil, errors.Join(p.explain(err), p.stop())
+		return nil, errors.Join(p.explain(err), p.Stop())
 	}
 	return p, nil
 }
 
-func (p *controllerProcess) explain(err error) error { return fmt.Errorf("%w\n%s", err, p.log) }
+func (p *controllerProcess) explain(err error) error { return fmt.Errorf("%w\n%s", err, p.Log()) }
 
 // doings are what a controller has done since it began.
 type doings struct {
@@ -260,16 +264,16 @@ func (p *controllerProcess) rest(ctx context.Context, passes float64) (d doings,
 	ctx, cancel := context.WithTimeout(ctx, fleetDeadline)
 	defer cancel()
 	for quiet := 0; ; {
-		m, err := scrape(ctx, p.client, "https://"+p.metrics+"/metrics")
+		m, err := scrape.Get(ctx, p.client, "https://"+p.metrics+"/metrics")
 		if err != nil {
 			return d, p.explain(err)
 		}
-		busy := m.sum("controller_runtime_active_workers") + m.sum("workqueue_depth")
+		busy := m.Sum("controller_runtime_active_workers") + m.Sum("workqueue_depth")
 		was := d
 		const requests = "rest_client_requests_total"
 		d = doings{
-			passes: m.sum("controller_runtime_reconcile_total"), passing: m.sum("controller_runtime_reconcile_time_seconds_sum"),
-			writes: m.sum(requests) - m.with(`method="GET"`).sum(requests), heap: m.sum("go_memstats_heap_inuse_bytes"),
+			passes: m.Sum("controller_runtime_reconcile_total"), passing: m.Sum("controller_runtime_reconcile_time_seconds_sum"),
+			writes: m.Sum(requests) - m.With(`method="GET"`).Sum(requests), heap: m.Sum("go_memstats_heap_inuse_bytes"),
 		}
 		if quiet++; busy > 0 || d.passes < passes || d.writes != was.writes {
 			quiet = 0
@@ -288,15 +292,15 @@ func (p *controllerProcess) rest(ctx context.Context, passes float64) (d doings,
 // footprint returns the most memory that was resident, that without what is mapped from files, which is the binary and hardly
 // changes, and the CPU time.
 func (p *controllerProcess) footprint() (peak, own int64, cpu time.Duration, err error) {
-	status := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
-	if peak, err = kibibytes(field(status, "VmHWM")); err != nil {
+	status := fmt.Sprintf("/proc/%d/status", p.PID())
+	if peak, err = kibibytes(machine.Field(status, "VmHWM")); err != nil {
 		return 0, 0, 0, err
 	}
-	file, err := kibibytes(field(status, "RssFile"))
+	file, err := kibibytes(machine.Field(status, "RssFile"))
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	cpu, err = p.cpu()
+	cpu, err = p.CPU()
 	return peak, peak - file, cpu, err
 }
 

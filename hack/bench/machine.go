@@ -3,18 +3,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/linktrail/linktrail/hack/testenv/machine"
 )
 
 // fact is a line about what was measured and on what.
@@ -22,12 +20,10 @@ type fact struct{ what, is string }
 
 // facts tells the machine, the versions and the revision.
 func facts(ctx context.Context, s *system, o options) []fact {
-	var uts syscall.Utsname
-	_ = syscall.Uname(&uts)
 	list := []fact{
-		{"processor", field("/proc/cpuinfo", "model name") + fmt.Sprintf(", %d cores", runtime.NumCPU())},
-		{"memory", memory()},
-		{"system", "Linux " + text(uts.Release[:]) + ", " + text(uts.Machine[:])},
+		{"processor", machine.Processor()},
+		{"memory", machine.Memory()},
+		{"system", machine.System()},
 		{"Go", strings.TrimPrefix(runtime.Version(), "go")},
 		{"Kafka", kafkaVersion(ctx, s) + ", one broker"},
 		{"PostgreSQL", postgresVersion(ctx, s)},
@@ -39,40 +35,6 @@ func facts(ctx context.Context, s *system, o options) []fact {
 		fact{"linktrail", revision(ctx, o.binary)},
 		fact{"measured", time.Now().UTC().Format("2006-01-02 15:04 MST")},
 	)
-}
-
-func text(chars []int8) string {
-	var b strings.Builder
-	for _, c := range chars {
-		if c == 0 {
-			break
-		}
-		b.WriteByte(byte(c))
-	}
-	return b.String()
-}
-
-// field returns what follows the name and colon of a line of a file.
-func field(file, name string) string {
-	f, err := os.Open(file)
-	if err != nil {
-		return "unknown"
-	}
-	defer func() { _ = f.Close() }()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if key, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
-}
-
-func memory() string {
-	var kib int64
-	if _, err := fmt.Sscanf(field("/proc/meminfo", "MemTotal"), "%d kB", &kib); err != nil {
-		return "unknown"
-	}
-	return fmt.Sprintf("%.0f GiB", float64(kib)/(1<<20))
 }
 
 // output returns what a command prints, or "unknown".

@@ -6,15 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/linktrail/linktrail/hack/bench/load"
+	"github.com/linktrail/linktrail/hack/testenv/process"
+	"github.com/linktrail/linktrail/hack/testenv/scrape"
 )
 
 // errVoid says that what was measured is worth nothing, because the server did not do its work.
@@ -27,7 +26,7 @@ const settleDeadline = 30 * time.Second
 type subject struct {
 	name string
 	addr string
-	*process
+	*process.Process
 	service *service // nil for the bare ones
 	asked   int      // requests made so far: where in the order the next measurement goes on
 	clicks  int64    // redirects answered so far
@@ -102,13 +101,13 @@ func (s *system) settle(ctx context.Context, v *subject) error {
 		if err != nil {
 			return err
 		}
-		if dropped := m.sum("linktrail_clicks_dropped_total"); dropped > 0 {
+		if dropped := m.Sum("linktrail_clicks_dropped_total"); dropped > 0 {
 			return fmt.Errorf("%w: %s: %.0f clicks were dropped", errVoid, v.name, dropped)
 		}
 		if records > v.clicks {
 			return fmt.Errorf("%w: %s: %d redirects were answered and the topic holds %d clicks", errVoid, v.name, v.clicks, records)
 		}
-		if records == v.clicks && m.sum("linktrail_clicks_published_total") == float64(records) && m.sum("linktrail_telemetry_queue_spans") == 0 {
+		if records == v.clicks && m.Sum("linktrail_clicks_published_total") == float64(records) && m.Sum("linktrail_telemetry_queue_spans") == 0 {
 			tick.Stop()
 			return nil
 		}
@@ -127,63 +126,16 @@ type standing struct {
 }
 
 func (v *subject) standing() (s standing, err error) {
-	if s.cpu, err = v.cpu(); err != nil || v.service == nil {
+	if s.cpu, err = v.CPU(); err != nil || v.service == nil {
 		return s, err
 	}
 	m, err := v.service.metrics(context.Background())
-	s.exported, s.lost = int(m.sum("linktrail_telemetry_spans_exported_total")), int(m.sum("linktrail_telemetry_spans_dropped_total"))
+	s.exported, s.lost = int(m.Sum("linktrail_telemetry_spans_exported_total")), int(m.Sum("linktrail_telemetry_spans_dropped_total"))
 	return s, err
 }
 
-// metrics are lines of Prometheus' text format.
-type metrics []string
-
-func (v *service) metrics(ctx context.Context) (metrics, error) {
-	return scrape(ctx, http.DefaultClient, "http://"+v.ops+"/metrics")
-}
-
-func scrape(ctx context.Context, c *http.Client, url string) (metrics, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := c.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, err
-	}
-	return strings.Split(string(body), "\n"), nil
-}
-
-// with are the series that have a label, as in method="GET".
-func (m metrics) with(label string) (list metrics) {
-	for _, line := range m {
-		if strings.Contains(line, label) {
-			list = append(list, line)
-		}
-	}
-	return list
-}
-
-// sum adds up all series of a name.
-func (m metrics) sum(name string) (sum float64) {
-	for _, line := range m {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest == "" || rest[0] != ' ' && rest[0] != '{' {
-			continue
-		}
-		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
-		if err == nil {
-			sum += value
-		}
-	}
-	return sum
+func (v *service) metrics(ctx context.Context) (scrape.Metrics, error) {
+	return scrape.Get(ctx, http.DefaultClient, "http://"+v.ops+"/metrics")
 }
 
 func ownCPU() time.Duration {

@@ -51,12 +51,12 @@ func (s *system) compareOverlay(ctx context.Context, o options) (pairs []pair, e
 		if err != nil {
 			return nil, err
 		}
-		v.process, v.addr = v.service.process, v.service.door
-		defer func() { err = errors.Join(err, v.stop()) }()
+		v.Process, v.addr = v.service.Process, v.service.door
+		defer func() { err = errors.Join(err, v.Stop()) }()
 		subjects[i] = v
 	}
 	hash := telemetry.OverlayHash(text, nil)
-	if err := subjects[1].await(ctx, func() error { return subjects[1].service.follows(hash) }); err != nil {
+	if err := subjects[1].Await(ctx, func() error { return subjects[1].service.follows(hash) }); err != nil {
 		return nil, err
 	}
 	requests := s.followed()

@@ -65,7 +65,7 @@ func (s *system) walkOne(ctx context.Context, o options, name string, requests [
 	if err != nil {
 		return p, err
 	}
-	defer func() { err = errors.Join(err, analytics.stop()) }()
+	defer func() { err = errors.Join(err, analytics.Stop()) }()
 	v := &subject{name: name}
 	v.service, err = s.startURLAPI(ctx, name, s.binary, func(c map[string]any) {
 		c["Analytics"].(map[string]any)["Endpoints"] = []string{address}
@@ -74,8 +74,8 @@ func (s *system) walkOne(ctx context.Context, o options, name string, requests [
 	if err != nil {
 		return p, err
 	}
-	v.process, v.addr = v.service.process, v.service.door
-	defer func() { err = errors.Join(err, v.stop()) }()
+	v.Process, v.addr = v.service.Process, v.service.door
+	defer func() { err = errors.Join(err, v.Stop()) }()
 	if api {
 		v.addr = v.service.api
 	}
@@ -89,7 +89,7 @@ func (s *system) walkOne(ctx context.Context, o options, name string, requests [
 		return p, err
 	}
 	for round := range o.rounds {
-		before, err := analytics.cpu()
+		before, err := analytics.CPU()
 		if err != nil {
 			return p, err
 		}
@@ -97,7 +97,7 @@ func (s *system) walkOne(ctx context.Context, o options, name string, requests [
 		if err != nil {
 			return p, err
 		}
-		after, err := analytics.cpu()
+		after, err := analytics.CPU()
 		if err != nil {
 			return p, err
 		}

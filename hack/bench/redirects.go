@@ -17,6 +17,7 @@ import (
 
 	"github.com/linktrail/linktrail/hack/bench/bare"
 	"github.com/linktrail/linktrail/hack/bench/load"
+	"github.com/linktrail/linktrail/hack/testenv/process"
 )
 
 // The subjects of the first table.
@@ -66,7 +67,7 @@ func (s *system) compare(ctx context.Context, o options) (t *redirects, err erro
 	subjects, err := s.startSubjects(ctx, o)
 	defer func() {
 		for _, v := range subjects {
-			err = errors.Join(err, v.stop())
+			err = errors.Join(err, v.Stop())
 		}
 	}()
 	if err != nil {
@@ -195,20 +196,20 @@ func (s *system) startSubjects(ctx context.Context, o options) (subjects []*subj
 }
 
 func (s *system) startBare(ctx context.Context, v *subject, server string) (err error) {
-	if v.addr, err = freeAddr(); err != nil {
+	if v.addr, err = process.FreeAddr(); err != nil {
 		return err
 	}
-	if v.process, err = startSelf(server, "-addr", v.addr, "-targets", s.targetsFile()); err != nil {
+	if v.Process, err = startSelf(server, "-addr", v.addr, "-targets", s.targetsFile()); err != nil {
 		return err
 	}
-	if err = v.await(ctx, accepts(v.addr)); err != nil {
-		return errors.Join(err, v.stop())
+	if err = v.Await(ctx, process.Accepts(v.addr)); err != nil {
+		return errors.Join(err, v.Stop())
 	}
 	return nil
 }
 
 func (s *system) startNginx(ctx context.Context, v *subject, workers string) (err error) {
-	if v.addr, err = freeAddr(); err != nil {
+	if v.addr, err = process.FreeAddr(); err != nil {
 		return err
 	}
 	dir := filepath.Join(s.dir, "nginx-"+workers)
@@ -219,11 +220,11 @@ func (s *system) startNginx(ctx context.Context, v *subject, workers string) (er
 	if err = os.WriteFile(file, []byte(bare.Nginx(v.addr, dir, workers, s.targets)), 0o600); err != nil {
 		return err
 	}
-	if v.process, err = startProcess(v.name, nil, "nginx", "-e", filepath.Join(dir, "error.log"), "-p", dir, "-c", file); err != nil {
+	if v.Process, err = process.Start(v.name, nil, "nginx", "-e", filepath.Join(dir, "error.log"), "-p", dir, "-c", file); err != nil {
 		return err
 	}
-	if err = v.await(ctx, accepts(v.addr)); err != nil {
-		return errors.Join(err, v.stop())
+	if err = v.Await(ctx, process.Accepts(v.addr)); err != nil {
+		return errors.Join(err, v.Stop())
 	}
 	return nil
 }
@@ -238,6 +239,6 @@ func (s *system) startDoor(ctx context.Context, v *subject, binary string, sampl
 	if err != nil {
 		return err
 	}
-	v.process, v.addr = v.service.process, v.service.door
+	v.Process, v.addr = v.service.Process, v.service.door
 	return nil
 }

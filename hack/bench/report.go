@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/linktrail/linktrail/hack/testenv/document"
 )
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
@@ -180,18 +182,18 @@ func write(file string, parts []part) error {
 	}
 	doc := string(old)
 	for _, name := range marks {
-		begin, end := "<!-- bench:"+name+" -->\n", "<!-- /bench:"+name+" -->"
-		head, rest, ok := strings.Cut(doc, begin)
-		_, foot, ended := strings.Cut(rest, end)
-		if !ok || !ended {
-			return fmt.Errorf("%s has no lines %s and %s", file, strings.TrimSpace(begin), end)
-		}
 		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
-		if i < 0 {
-			continue // not measured: it stays
+		text := ""
+		if i >= 0 {
+			text = parts[i].text
 		}
-		p := parts[i]
-		doc = head + begin + "\n" + p.text + "\n" + end + foot
+		changed, err := document.Replace(doc, "bench:"+name, text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if i >= 0 { // what was not measured stays
+			doc = changed
+		}
 	}
 	return os.WriteFile(file, []byte(doc), 0o644) //nolint:gosec // a document of the repository
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/linktrail/linktrail/hack/testenv/scrape"
 )
 
 func samples(perSecond ...float64) (list []sample) {
@@ -156,8 +158,8 @@ func TestTemplate(t *testing.T) {
 
 // TestMetrics adds up series with a label and without.
 func TestMetrics(t *testing.T) {
-	m := metrics{`requests_total{code="200",method="GET"} 5`, `requests_total{code="200",method="PATCH"} 7`, `requests_total_other{method="GET"} 100`}
-	if got := m.sum("requests_total") - m.with(`method="GET"`).sum("requests_total"); got != 7 {
+	m := scrape.Metrics{`requests_total{code="200",method="GET"} 5`, `requests_total{code="200",method="PATCH"} 7`, `requests_total_other{method="GET"} 100`}
+	if got := m.Sum("requests_total") - m.With(`method="GET"`).Sum("requests_total"); got != 7 {
 		t.Errorf("%v writes, want 7", got)
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/linktrail/linktrail/hack/bench/bare"
 	"github.com/linktrail/linktrail/hack/testenv"
+	"github.com/linktrail/linktrail/hack/testenv/process"
 	"github.com/linktrail/linktrail/hack/testenv/server"
 	"github.com/linktrail/linktrail/internal/apikey"
 	"github.com/linktrail/linktrail/internal/click"
@@ -48,7 +49,7 @@ type system struct {
 	brokers []string
 	kafka   *franz.Client
 	admin   *kadm.Client
-	sink    *process
+	sink    *process.Process
 	otlp    string // where spans go
 	spans   string // where the sink tells how many have come
 	store   store.Store
@@ -93,7 +94,7 @@ func newSystem(ctx context.Context, o options) (*system, error) {
 func (s *system) close() error {
 	var errs []error
 	if s.sink != nil {
-		errs = append(errs, s.sink.stop())
+		errs = append(errs, s.sink.Stop())
 	}
 	if s.kafka != nil {
 		s.kafka.Close()
@@ -220,25 +221,25 @@ func (s *system) writeClicks(ctx context.Context, now time.Time) error {
 // startSink starts the collector that spans go to.
 func (s *system) startSink(ctx context.Context) error {
 	var err error
-	if s.otlp, err = freeAddr(); err != nil {
+	if s.otlp, err = process.FreeAddr(); err != nil {
 		return err
 	}
-	if s.spans, err = freeAddr(); err != nil {
+	if s.spans, err = process.FreeAddr(); err != nil {
 		return err
 	}
 	if s.sink, err = startSelf("sink", "-addr", s.otlp, "-counts", s.spans); err != nil {
 		return err
 	}
-	return s.sink.await(ctx, answers("http://"+s.spans))
+	return s.sink.Await(ctx, process.Answers("http://"+s.spans))
 }
 
 // startSelf starts one of this program's own servers.
-func startSelf(name string, args ...string) (*process, error) {
+func startSelf(name string, args ...string) (*process.Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return startProcess(name, nil, self, append([]string{"serve", name}, args...)...)
+	return process.Start(name, nil, self, append([]string{"serve", name}, args...)...)
 }
 
 // newTopic makes a topic of clicks and returns its name.
@@ -267,7 +268,7 @@ func (s *system) records(ctx context.Context, topic string) (n int64, err error)
 
 // service is one of linktrail's, running as a process of its own.
 type service struct {
-	*process
+	*process.Process
 	ops   string
 	topic string
 	door  string
@@ -283,7 +284,7 @@ func (s *system) startURLAPI(ctx context.Context, name, binary string, change fu
 	}
 	var rpc string
 	for _, addr := range []*string{&v.door, &v.api, &rpc} {
-		if *addr, err = freeAddr(); err != nil {
+		if *addr, err = process.FreeAddr(); err != nil {
 			return nil, err
 		}
 	}
@@ -307,7 +308,7 @@ func (s *system) startURLAPI(ctx context.Context, name, binary string, change fu
 
 // startAnalytics starts analytics-rpc and returns it with its address.
 func (s *system) startAnalytics(ctx context.Context) (*service, string, error) {
-	addr, err := freeAddr()
+	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, "", err
 	}
@@ -322,7 +323,7 @@ func (s *system) startAnalytics(ctx context.Context) (*service, string, error) {
 
 // startService writes a service's configuration, starts it and waits until it is ready.
 func (s *system) startService(ctx context.Context, v *service, binary, app, name string, config map[string]any) (err error) {
-	if v.ops, err = freeAddr(); err != nil {
+	if v.ops, err = process.FreeAddr(); err != nil {
 		return err
 	}
 	config["Ops"] = map[string]any{"Addr": v.ops, "Pprof": true}
@@ -334,11 +335,11 @@ func (s *system) startService(ctx context.Context, v *service, binary, app, name
 	if err = os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	if v.process, err = startProcess(name, nil, binary, "service", app, "--config", file); err != nil {
+	if v.Process, err = process.Start(name, nil, binary, "service", app, "--config", file); err != nil {
 		return err
 	}
-	if err = v.await(ctx, answers("http://"+v.ops+"/readyz")); err != nil {
-		return errors.Join(err, v.stop())
+	if err = v.Await(ctx, process.Answers("http://"+v.ops+"/readyz")); err != nil {
+		return errors.Join(err, v.Stop())
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ type group struct {
 	mu       sync.Mutex
 	next     *round // that those who come now share; nil while there is none
 	busy     sync.Mutex
-	duration func(time.Duration)
+	duration func(seconds float64)
 }
 
 type round struct {
@@ -41,7 +41,7 @@ func (g *group) wait(file *os.File) error {
 	r.err = syncFile(file)
 	g.busy.Unlock()
 	if g.duration != nil {
-		g.duration(time.Since(begin))
+		g.duration(time.Since(begin).Seconds())
 	}
 	close(r.done)
 	return r.err

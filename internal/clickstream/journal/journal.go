@@ -4,8 +4,8 @@
 //   - what Append has taken survives the death of the process, however that dies: it lies in the page cache. With
 //     Config.Sync it survives the death of the machine too;
 //   - Append makes no system call as a rule, waits for nobody who ships, and never makes the disk fuller than Config.MaxBytes;
-//   - records are read in the order in which they were taken, and one that was not done is read again by the next process:
-//     repeated, never skipped;
+//   - records are read in the order in which they were taken, but that those of now need not wait for those of a long outage
+//     (ReadFresh); one that was not done is read again by the next process: repeated, never skipped;
 //   - what a crash or a disk has damaged is cut out and counted, and what follows it is read.
 //
 // A journal is a folder of segments, files of one size, and a lock: one process at a time has it open.
@@ -17,17 +17,25 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What Append may return.
+// What Open and Append may return.
 var (
 	// ErrFull says that the journal holds as many bytes as it may, or that the disk has no space.
 	ErrFull = errors.New("the journal is full")
+	// ErrOpen says that another process has the journal open.
+	ErrOpen = errors.New("another process has this journal open")
 	// ErrClosed says that the journal is closed.
 	ErrClosed = errors.New("the journal is closed")
+	// ErrNotSynced says that a record was taken, and that the disk did not say that it has it.
+	ErrNotSynced = errors.New("the disk does not take the journal")
 	// ErrTooLarge says that a record is larger than a segment.
 	ErrTooLarge = errors.New("the record is larger than a segment of the journal")
 )
@@ -42,6 +50,8 @@ type Journal struct {
 	lock   *os.File
 	counts counts
 
+	syncTime prometheus.Histogram
+
 	mu       sync.Mutex
 	segments []*segment // those that are needed, by sequence; the last one is written to
 	spare    *segment   // made ahead; nil while there is none
@@ -54,21 +64,23 @@ type Journal struct {
 	stop     chan struct{}
 	prepared sync.WaitGroup
 
-	// Where Read goes on.
-	reading *segment
-	at      int
+	oldest  *segment   // where Read goes on; nil before the first and behind the last
+	fresh   *segment   // where ReadFresh goes on; nil while Read is not behind
 	leaving []*segment // that were given up, and are still in use
 }
 
 // counts are what happened since Open.
 type counts struct {
-	found, appended, shipped, repeated, dropped, overwritten, damaged atomic.Uint64
+	found, appended, shipped, repeated, refused, overwritten, damaged, lost, unsynced atomic.Uint64
 }
 
 // Open opens the journal of a folder, which it makes where there is none, and reads what an earlier process has left.
 // Close must be called. The error says so when another process has it open.
 func Open(c Config) (*Journal, error) {
 	c = c.withDefaults()
+	if c.Dir == "" {
+		return nil, wrong("Dir", c.Dir, "a folder")
+	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -79,11 +91,11 @@ func Open(c Config) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{config: c, dir: c.Dir, lock: lock, prepare: make(chan struct{}, 1), stop: make(chan struct{})}
+	j := &Journal{
+		config: c, dir: c.Dir, lock: lock, syncTime: newSyncTime(), prepare: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
 	if err := j.recover(); err != nil {
-		j.unmap()
-		_ = lock.Close()
-		return nil, err
+		return nil, errors.Join(err, j.unmap(), lock.Close())
 	}
 	j.prepared.Go(j.keepSpare)
 	return j, nil
@@ -96,7 +108,6 @@ func (j *Journal) recover() error {
 		return err
 	}
 	for _, sequence := range sequences {
-		j.sequence = sequence
 		path := j.path(sequence)
 		s, err := openSegment(path, sequence)
 		if errors.Is(err, errUnfinished) {
@@ -104,7 +115,7 @@ func (j *Journal) recover() error {
 		}
 		if errors.Is(err, errNoSegment) {
 			j.counts.damaged.Add(1)
-			if err := os.Rename(path, path+".damaged"); err != nil {
+			if err := os.Rename(path, path+putAside); err != nil {
 				return err
 			}
 			continue
@@ -112,9 +123,12 @@ func (j *Journal) recover() error {
 		if err != nil {
 			return err
 		}
+		j.sequence = sequence
+		if s.beheaded {
+			j.counts.damaged.Add(1)
+		}
 		found := s.scan(nil)
 		j.counts.damaged.Add(found.damaged)
-		j.counts.repeated.Add(found.repeated)
 		j.counts.found.Add(found.waiting)
 		if found.waiting == 0 {
 			if err := s.discard(); err != nil {
@@ -130,20 +144,23 @@ func (j *Journal) recover() error {
 // Append takes a record. It returns when the record is in the page cache or, with Config.Sync, on the disk.
 func (j *Journal) Append(r *Record) error {
 	n := r.size()
-	if n > j.config.SegmentBytes-headerSize {
-		j.counts.dropped.Add(1)
+	if align(n+recordHead) > j.config.SegmentBytes-headerSize {
+		j.counts.refused.Add(1)
 		return ErrTooLarge
 	}
 	j.mu.Lock()
 	s, at, err := j.reserve(n)
 	j.mu.Unlock()
 	if err != nil {
-		j.counts.dropped.Add(1)
+		j.counts.refused.Add(1)
 		return err
 	}
 	s.write(at, r)
 	if j.config.Sync {
-		err = s.syncs.wait(s.file)
+		if err = s.syncs.wait(s.file); err != nil {
+			j.counts.unsynced.Add(1)
+			err = fmt.Errorf("%w: %w", ErrNotSynced, err)
+		}
 	}
 	s.writers.Add(-1)
 	j.counts.appended.Add(1)
@@ -176,11 +193,13 @@ func (j *Journal) next() (*segment, error) {
 	s := j.spare
 	j.spare = nil
 	if s == nil {
-		if time.Since(j.refused) < retry {
+		if j.used == nil && time.Since(j.refused) < retry {
 			return nil, ErrFull
 		}
-		if j.used == nil && len(j.segments) >= j.config.maxSegments() && !j.dropOldest() {
-			return nil, ErrFull
+		for j.used == nil && j.full() {
+			if !j.dropOldest() {
+				return nil, ErrFull
+			}
 		}
 		var err error
 		if s, err = j.allocate(); isNoSpace(err) && j.dropOldest() {
@@ -194,6 +213,16 @@ func (j *Journal) next() (*segment, error) {
 	j.segments = append(j.segments, s)
 	j.wantSpare()
 	return s, nil
+}
+
+// full reports whether another segment would be more than the journal may hold. Those of an earlier process may have another
+// size. The caller holds mu.
+func (j *Journal) full() bool {
+	held := int64(j.config.SegmentBytes)
+	for _, s := range j.segments {
+		held += int64(len(s.memory))
+	}
+	return held > j.config.MaxBytes
 }
 
 func (j *Journal) wantSpare() {
@@ -213,27 +242,38 @@ func (j *Journal) allocate() (*segment, error) {
 
 // make makes a segment, of one that is used up where there is one.
 func (j *Journal) make(used *segment, sequence uint64) (*segment, error) {
+	var s *segment
+	var err error
 	if used != nil {
-		return used.again(j.path(sequence), sequence)
+		s, err = used.renew(j.path(sequence), sequence)
+	} else {
+		s, err = newSegment(j.path(sequence), sequence, j.config.SegmentBytes)
 	}
-	return newSegment(j.path(sequence), sequence, j.config.SegmentBytes)
+	if err != nil || !j.config.Sync {
+		return s, err
+	}
+	s.syncs.duration = j.syncTime.Observe
+	if err := syncFolder(j.dir); err != nil { // its name survives the machine too
+		return nil, errors.Join(err, s.discard())
+	}
+	return s, nil
 }
 
-// dropOldest gives up the oldest segment where the configuration wants that, and reports whether there was one. The
-// caller holds mu.
+// dropOldest gives up the oldest segment where the configuration wants that, and reports whether there was one: what is on
+// its way to Kafka is not dropped, as its space would not be free. The caller holds mu.
 func (j *Journal) dropOldest() bool {
 	if j.config.Full != FullDropOldest || len(j.segments) < 2 {
 		return false
 	}
-	s := j.segments[0]
-	j.segments = j.segments[1:]
+	i := slices.IndexFunc(j.segments[:len(j.segments)-1], func(s *segment) bool { return len(s.chunks) == 0 && s.writers.Load() == 0 })
+	if i < 0 {
+		return false
+	}
+	s := j.segments[i]
+	j.segments = slices.Delete(j.segments, i, i+1)
 	j.leaving = append(j.leaving, s)
 	s.dropped = true
-	from := s.readUpTo()
-	if j.reading == s {
-		from = j.at
-	}
-	j.counts.overwritten.Add(s.count(from))
+	j.counts.overwritten.Add(s.unread)
 	_ = os.Remove(s.path) // it lasts until it is unmapped
 	j.tidy()
 	return true
@@ -241,18 +281,20 @@ func (j *Journal) dropOldest() bool {
 
 // tidy deletes the segments whose records are all done, and unmaps those that nobody uses any more. The caller holds mu.
 func (j *Journal) tidy() {
-	for len(j.segments) > 0 && j.segments[0].left && len(j.segments[0].chunks) == 0 {
-		s := j.segments[0]
-		j.segments = j.segments[1:]
-		if j.used == nil && len(s.memory) == j.config.SegmentBytes {
+	j.segments = slices.DeleteFunc(j.segments, func(s *segment) bool {
+		if !s.left || len(s.chunks) > 0 {
+			return false
+		}
+		if j.used == nil && !s.earlier { // of an earlier one nobody knows how far it was written
 			j.used = s
-			continue
+			return true
 		}
 		j.leaving = append(j.leaving, s)
 		_ = os.Remove(s.path)
-	}
+		return true
+	})
 	j.leaving = slices.DeleteFunc(j.leaving, func(s *segment) bool {
-		if s == j.reading || len(s.chunks) > 0 || s.writers.Load() > 0 {
+		if s == j.oldest || s == j.fresh || len(s.chunks) > 0 || s.writers.Load() > 0 {
 			return false
 		}
 		_ = s.close()
@@ -288,7 +330,7 @@ func (j *Journal) keepSpare() {
 func (j *Journal) ahead() (*segment, error) {
 	j.mu.Lock()
 	used := j.used
-	wanted := j.spare == nil && (used != nil || len(j.segments) < j.config.maxSegments())
+	wanted := j.spare == nil && (used != nil || !j.full())
 	if wanted {
 		j.used = nil
 		j.sequence++
@@ -313,11 +355,12 @@ func (j *Journal) Close() error {
 	j.mu.Unlock()
 	close(j.stop)
 	j.prepared.Wait()
-	err := j.unmap()
-	return errors.Join(err, j.lock.Close())
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return errors.Join(j.unmap(), j.lock.Close())
 }
 
-// unmap lets go of all segments; those that hold nothing are deleted.
+// unmap lets go of all segments; those that hold nothing are deleted. The caller holds mu, as metrics may still be asked for.
 func (j *Journal) unmap() error {
 	var errs []error
 	for _, s := range []*segment{j.spare, j.used} {
@@ -327,7 +370,7 @@ func (j *Journal) unmap() error {
 	}
 	for _, s := range append(j.leaving, j.segments...) {
 		switch {
-		case len(s.chunks) > 0: // somebody may still look at them: they stay mapped until the process ends
+		case len(s.chunks) > 0 || s.writers.Load() > 0: // somebody may still be at it: it stays mapped until the process ends
 			errs = append(errs, s.file.Close())
 		case s.dropped || s.shipped() < s.tail:
 			errs = append(errs, s.close())
@@ -335,14 +378,19 @@ func (j *Journal) unmap() error {
 			errs = append(errs, s.discard())
 		}
 	}
+	j.segments, j.leaving, j.spare, j.used = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
-const extension = ".journal"
+// A segment's name ends with extension, that of a file that is none and was put aside with putAside behind it.
+const (
+	extension = ".journal"
+	putAside  = ".damaged"
+)
 
-func (j *Journal) path(sequence uint64) string {
-	return filepath.Join(j.dir, fmt.Sprintf("%016x%s", sequence, extension))
-}
+func (j *Journal) path(sequence uint64) string { return filepath.Join(j.dir, nameOf(sequence)) }
+
+func nameOf(sequence uint64) string { return fmt.Sprintf("%016x%s", sequence, extension) }
 
 // list returns the sequences of a folder's segments, the oldest first.
 func list(dir string) ([]uint64, error) {
@@ -352,12 +400,8 @@ func list(dir string) ([]uint64, error) {
 	}
 	var sequences []uint64
 	for _, e := range entries {
-		var n uint64
-		name := e.Name()
-		if len(name) != 16+len(extension) || filepath.Ext(name) != extension {
-			continue
-		}
-		if _, err := fmt.Sscanf(name, "%016x", &n); err == nil {
+		number, ok := strings.CutSuffix(e.Name(), extension)
+		if n, err := strconv.ParseUint(number, 16, 64); ok && err == nil && len(number) == 16 {
 			sequences = append(sequences, n)
 		}
 	}

@@ -242,30 +242,114 @@ func TestJournal(t *testing.T) {
 	})
 }
 
+// TestFresh has records come while a backlog is read: they are read soon, and nothing is read twice or left out.
+func TestFresh(t *testing.T) {
+	c := Config{Dir: t.TempDir(), SegmentBytes: minSegmentBytes, MaxBytes: 1 << 30}
+	const backlog, limit = 3000, 20
+	j := MustOpen(t, c)
+	MustAppend(t, j, 0, backlog)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Some by another process, which dies.
+	j = MustOpen(t, c)
+	seen := make(map[int]int)
+	next := backlog
+	var longest, undone int // how many turns a fresh record has waited; how many were read and not done
+	appended := make(map[int]int)
+	var inOrder [2]int
+	turn := func(round int, done bool) (more bool) {
+		for lane, chunk := range []*Chunk{j.Read(limit), j.ReadFresh(limit)} {
+			if chunk == nil {
+				continue
+			}
+			more = true
+			for _, r := range chunk.Records {
+				n := numberOf(r)
+				if n < inOrder[lane] {
+					t.Fatalf("%d is read after %d", n, inOrder[lane])
+				}
+				inOrder[lane] = n
+				if n >= backlog {
+					longest = max(longest, round-appended[n])
+				}
+				if done {
+					seen[n]++
+					chunk.Done()
+				} else {
+					undone++
+				}
+			}
+		}
+		return more
+	}
+	for round := range 60 {
+		for range 10 {
+			appended[next] = round
+			MustAppend(t, j, next, next+1)
+			next++
+		}
+		turn(round, round < 50)
+	}
+	if len(seen) == next || seen[0] == 0 || seen[backlog] == 0 {
+		t.Fatalf("%d of %d are read: there is no backlog and nothing fresh", len(seen), next)
+	}
+	if longest > 1 { // one where a segment ends
+		t.Errorf("a fresh record has waited for %d turns", longest)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// The rest by the next.
+	j, inOrder = MustOpen(t, c), [2]int{}
+	for turn(0, true) {
+	}
+	for n := range next {
+		if seen[n] != 1 {
+			t.Fatalf("record %d is done %d times, of %d", n, seen[n], next)
+		}
+	}
+	if n := j.counts.repeated.Load(); int(n) != undone || undone < 20 {
+		t.Errorf("%d are repeated, want %d", n, undone)
+	}
+	if n := len(files(t, c.Dir)); n > 3 {
+		t.Errorf("%d segments are left", n)
+	}
+}
+
 func TestFull(t *testing.T) {
 	const records = 5000 // more than the journal holds
 	t.Run("OK the oldest goes", func(t *testing.T) {
 		c := small(t)
 		j := MustOpen(t, c)
 		MustAppend(t, j, 0, 100)
-		chunk := j.Read(10) // in hand while its segment goes
+		chunk := j.Read(10) // on its way: its segment stays
 		first := string(chunk.Records[9].Value)
 		MustAppend(t, j, 100, records)
 		if got := string(chunk.Records[9].Value); got != first {
 			t.Errorf("what was read is now %q", got)
 		}
-		if n := len(files(t, c.Dir)); n > c.maxSegments() {
-			t.Errorf("%d segments, of %d", n, c.maxSegments())
+		if n := len(files(t, c.Dir)); int64(n)*minSegmentBytes > c.MaxBytes || j.Bytes() > c.MaxBytes {
+			t.Errorf("%d segments and %d bytes, of %d", n, j.Bytes(), c.MaxBytes)
 		}
 		got := drain(j)
-		if diff := cmp.Diff(sequence(records-len(got), records), got); diff != "" || len(got) == 0 {
-			t.Errorf("%d records: %s", len(got), diff)
+		kept := 0 // of the segment whose first records are on their way
+		for kept < len(got) && got[kept] == 10+kept {
+			kept++
+		}
+		if diff := cmp.Diff(append(sequence(10, 10+kept), sequence(records-len(got)+kept, records)...), got); diff != "" || kept == 0 || kept == len(got) {
+			t.Errorf("%d records, of the first segment %d: %s", len(got), kept, diff)
 		}
 		if n := int(j.counts.overwritten.Load()); n != records-len(got)-10 {
 			t.Errorf("%d dropped, %d read", n, len(got)+10)
 		}
 		for range chunk.Records {
 			chunk.Done()
+		}
+		if n := j.Waiting(); n != 0 {
+			t.Errorf("%d wait", n)
 		}
 	})
 

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ const (
 	pause = 10 * time.Millisecond
 	// chunk is the most records that are shipped before the mark of what is done can move.
 	chunk = 512
-	// complaint is how often it is said that the journal is full.
+	// look is how often it is looked whether clicks were lost, and complaint how often that is said.
+	look      = time.Second
 	complaint = time.Minute
 )
 
@@ -31,11 +33,8 @@ type Publisher struct {
 	values  sync.Pool // of *[]byte
 
 	stop    context.CancelFunc
-	shipped chan struct{} // closed when ship has ended
+	running sync.WaitGroup
 	closing sync.Once
-
-	mu         sync.Mutex
-	complained time.Time
 }
 
 // NewPublisher opens the journal and ships what is in it, and what comes. It owns the shipper. A nil registerer keeps the
@@ -50,10 +49,11 @@ func NewPublisher(c Config, shipper clickstream.Shipper, r prometheus.Registerer
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Publisher{
-		journal: j, shipper: shipper, stop: cancel, shipped: make(chan struct{}),
+		journal: j, shipper: shipper, stop: cancel,
 		values: sync.Pool{New: func() any { b := make([]byte, 0, valueRoom); return &b }},
 	}
-	go p.ship(ctx)
+	p.running.Go(func() { p.ship(ctx) })
+	p.running.Go(func() { p.watch(ctx) })
 	return p, nil
 }
 
@@ -65,49 +65,86 @@ const valueRoom = 512
 func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 	room := p.values.Get().(*[]byte)
 	value := c.AppendJSON((*room)[:0])
-	err := p.journal.Append(&Record{ID: c.ID, Appended: time.Now(), Parent: trace.SpanContextFromContext(ctx), Value: value})
+	// What is wrong is counted, and watch says it.
+	_ = p.journal.Append(&Record{ID: c.ID, Appended: time.Now(), Parent: trace.SpanContextFromContext(ctx), Value: value})
 	*room = value
 	p.values.Put(room)
-	if err != nil {
-		p.complain(err)
+}
+
+// watch says once in a while that clicks are lost, or are less safe than they should be.
+func (p *Publisher) watch(ctx context.Context) {
+	counts := &p.journal.counts
+	var said struct{ refused, overwritten, unsynced uint64 }
+	var last time.Time
+	for tick := time.NewTicker(look); ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		}
+		now := said
+		now.refused, now.overwritten, now.unsynced = counts.refused.Load(), counts.overwritten.Load(), counts.unsynced.Load()
+		if now == said || time.Since(last) < complaint {
+			continue
+		}
+		logx.Errorw("the journal of clicks is full, or its disk fails: clicks are lost",
+			logx.Field("refused", now.refused-said.refused), logx.Field("overwritten", now.overwritten-said.overwritten),
+			logx.Field("not_synced", now.unsynced-said.unsynced), logx.Field("journal", p.journal.dir),
+			logx.Field("bytes", p.journal.Bytes()), logx.Field("limit_bytes", p.journal.config.MaxBytes),
+			logx.Field("records", p.journal.Waiting()))
+		said, last = now, time.Now()
 	}
 }
 
-// complain says what is wrong, once in a while.
-func (p *Publisher) complain(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.complained) < complaint {
-		return
-	}
-	p.complained = time.Now()
-	logx.Errorw("clicks are lost", logx.Field("reason", err.Error()), logx.Field("lost", p.journal.counts.dropped.Load()))
-}
-
-// ship sends records in order, for as long as the process lives.
+// ship sends records for as long as the process lives. The shipper behind it waits while Kafka is away, and tries again as
+// it does.
 func (p *Publisher) ship(ctx context.Context) {
-	defer close(p.shipped)
 	for ctx.Err() == nil {
-		c := p.journal.Read(chunk)
-		if c == nil {
+		// By turns, so that neither waits for the other: what an outage has left behind, and what comes meanwhile.
+		backlog, fresh := p.journal.Read(chunk), p.journal.ReadFresh(chunk)
+		if !p.send(ctx, backlog) || !p.send(ctx, fresh) {
+			return // the rest is for the next process
+		}
+		if backlog == nil && fresh == nil {
 			select {
 			case <-ctx.Done():
 			case <-time.After(pause):
 			}
-			continue
-		}
-		done := c.Done
-		for i := range c.Records {
-			r := &c.Records[i]
-			if err := p.shipper.Ship(ctx, clickstream.Message{ID: r.ID, Value: r.Value, Parent: r.Parent, Taken: r.Appended, Done: done}); err != nil {
-				return // the rest is for the next process
-			}
 		}
 	}
 }
 
-// Close is that of clickstream.Publisher. What could not be sent in time is not lost: the next process sends it, and the
-// error says how much that is.
+// send reports whether a chunk, which may be nil, was handed to the shipper.
+func (p *Publisher) send(ctx context.Context, c *Chunk) bool {
+	if c == nil {
+		return true
+	}
+	done := c.Done
+	for i := range c.Records {
+		r := &c.Records[i]
+		if err := p.shipper.Ship(ctx, clickstream.Message{ID: r.ID, Value: r.Value, Parent: r.Parent, Taken: r.Appended, Done: done}); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Waiting is how many clicks are in the journal that Kafka has not acknowledged.
+func (p *Publisher) Waiting() uint64 { return p.journal.Waiting() }
+
+// LeftError says how many clicks a Publisher has left in its journal. They are not lost: the next process sends them.
+type LeftError struct {
+	Dir    string
+	Clicks uint64
+}
+
+func (e *LeftError) Error() string {
+	return fmt.Sprintf("%d clicks are left in the journal %s; the next process that opens it sends them", e.Clicks, e.Dir)
+}
+
+// Close is that of clickstream.Publisher, but that clicks which could not be sent in time are not lost: then the error has a
+// *LeftError.
 func (p *Publisher) Close(ctx context.Context) error {
 	var err error
 	p.closing.Do(func() { err = p.close(ctx) })
@@ -115,31 +152,25 @@ func (p *Publisher) Close(ctx context.Context) error {
 }
 
 func (p *Publisher) close(ctx context.Context) error {
-	drained := p.drained(ctx)
+	p.drain(ctx)
 	p.stop()
-	<-p.shipped
+	p.running.Wait()
 	err := p.shipper.Close(ctx)
-	if left := p.journal.Waiting(); left > 0 && drained == nil {
-		drained = errLeft
-	}
-	if drained != nil {
-		err = errors.Join(drained, err)
+	if left := p.journal.Waiting(); left > 0 {
+		err = errors.Join(&LeftError{Dir: p.journal.dir, Clicks: left}, err)
 	}
 	return errors.Join(err, p.journal.Close())
 }
 
-var errLeft = errors.New("clicks are left in the journal")
-
-// drained waits until all that was appended is done, or ctx ends.
-func (p *Publisher) drained(ctx context.Context) error {
+// drain waits until all that was appended is done, or ctx ends.
+func (p *Publisher) drain(ctx context.Context) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for p.journal.Waiting() > 0 {
 		select {
 		case <-ctx.Done():
-			return errLeft
+			return
 		case <-tick.C:
 		}
 	}
-	return nil
 }

@@ -1,6 +1,8 @@
 //go:build linux
 
-package main
+// Package process runs programs as processes of their own, for those who measure or break them. They end with the one who
+// started them, also when that is killed.
+package process
 
 import (
 	"bytes"
@@ -18,26 +20,27 @@ import (
 	"time"
 )
 
-// startDeadline is how long a process may take until it answers, stopDeadline until it has ended.
+// StartDeadline is how long a process may take until it answers, StopDeadline until it has ended.
 const (
-	startDeadline = 60 * time.Second
-	stopDeadline  = 40 * time.Second
+	StartDeadline = 60 * time.Second
+	StopDeadline  = 40 * time.Second
 )
 
-// process is one that the bench started. It ends with the bench, also when that is killed.
-type process struct {
-	name string
+// Process is a running program. Its methods may be called from several goroutines.
+type Process struct {
+	Name string
 	cmd  *exec.Cmd
 	log  *tail
 	done chan struct{}
 	err  error // valid once done is closed
 }
 
-func startProcess(name string, env []string, command string, args ...string) (*process, error) {
-	p := &process{name: name, cmd: exec.Command(command, args...), log: new(tail), done: make(chan struct{})}
+// Start starts a command with more variables than this program's own. name is for messages.
+func Start(name string, env []string, command string, args ...string) (*Process, error) {
+	p := &Process{Name: name, cmd: exec.Command(command, args...), log: new(tail), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.Env = append(os.Environ(), env...)
-	// A group of its own: Ctrl-C is for the bench, which stops it in order.
+	// A group of its own: Ctrl-C is for who started it, and stops it in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -49,9 +52,9 @@ func startProcess(name string, env []string, command string, args ...string) (*p
 	return p, nil
 }
 
-// await returns when check passes, or an error when the process ends or the time is up before.
-func (p *process) await(ctx context.Context, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, startDeadline)
+// Await returns when check passes, or an error when the process ends or the time is up before.
+func (p *Process) Await(ctx context.Context, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, StartDeadline)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		err := check()
@@ -62,39 +65,65 @@ func (p *process) await(ctx context.Context, check func() error) error {
 		select {
 		case <-tick.C:
 		case <-p.done:
-			return fmt.Errorf("%s ended at its start: %w\n%s", p.name, p.err, p.log)
+			return fmt.Errorf("%s ended at its start: %w\n%s", p.Name, p.err, p.log)
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w: %w\n%s", p.name, ctx.Err(), err, p.log)
+			return fmt.Errorf("%s: %w: %w\n%s", p.Name, ctx.Err(), err, p.log)
 		}
 	}
 }
 
-// stop ends the process and waits for it; one that does not end is killed. A process that did not end well is an error.
-func (p *process) stop() error {
-	select {
-	case <-p.done:
-		return fmt.Errorf("%s has ended by itself: %w\n%s", p.name, p.err, p.log)
-	default:
+// Stop ends the process by SIGTERM and waits for it; one that does not end is killed. A process that did not end well is an error.
+func (p *Process) Stop() error {
+	if err := p.Alive(); err != nil {
+		return err
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	late := time.NewTimer(stopDeadline)
+	late := time.NewTimer(StopDeadline)
 	defer late.Stop()
 	select {
 	case <-p.done:
 	case <-late.C:
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		<-p.done
-		return fmt.Errorf("%s did not end within %v", p.name, stopDeadline)
+		return fmt.Errorf("%s did not end within %v", p.Name, StopDeadline)
 	}
 	var exit *exec.ExitError
 	if p.err != nil && (!errors.As(p.err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM) {
-		return fmt.Errorf("%s: %w\n%s", p.name, p.err, p.log)
+		return fmt.Errorf("%s: %w\n%s", p.Name, p.err, p.log)
 	}
 	return nil
 }
 
-// cpu returns the time that the process and its children have spent on a core, in user and system mode.
-func (p *process) cpu() (time.Duration, error) { return cpuOf(p.cmd.Process.Pid) }
+// Alive is nil as long as the process runs.
+func (p *Process) Alive() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s has ended by itself: %w\n%s", p.Name, p.err, p.log)
+	default:
+		return nil
+	}
+}
+
+// Kill ends the process by SIGKILL and waits for it. It is an error when it had ended already.
+func (p *Process) Kill() error {
+	if err := p.Alive(); err != nil {
+		return err
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	<-p.done
+	return nil
+}
+
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Log is the last of what the process wrote.
+func (p *Process) Log() string { return p.log.String() }
+
+// CPU returns the time that the process and its children have spent on a core, in user and system mode.
+func (p *Process) CPU() (time.Duration, error) { return cpuOf(p.cmd.Process.Pid) }
 
 func cpuOf(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -134,8 +163,8 @@ func cpuOf(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// accepts checks that something listens at addr.
-func accepts(addr string) func() error {
+// Accepts checks that something listens at addr.
+func Accepts(addr string) func() error {
 	return func() error {
 		conn, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
@@ -145,8 +174,8 @@ func accepts(addr string) func() error {
 	}
 }
 
-// answers checks that a URL is answered with 200.
-func answers(url string) func() error {
+// Answers checks that a URL is answered with 200.
+func Answers(url string) func() error {
 	return func() error {
 		client := http.Client{Timeout: 2 * time.Second}
 		res, err := client.Get(url)
@@ -161,8 +190,8 @@ func answers(url string) func() error {
 	}
 }
 
-// freeAddr returns a loopback address that was free a moment ago.
-func freeAddr() (string, error) {
+// FreeAddr returns a loopback address that was free a moment ago.
+func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
