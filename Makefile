@@ -70,6 +70,11 @@ bench: build ## measure redirects and the telemetry controller, write docs/perfo
 	@go build -o bin/bench ./hack/bench
 	@exec bin/bench $(ARGS)
 
+.PHONY: soak
+soak: build ## run all services at half load for 30 minutes, tell whether what they take grows (ARGS="-for 10m -write=")
+	@go build -o bin/bench ./hack/bench
+	@exec bin/bench soak $(ARGS)
+
 .PHONY: console
 console: build ## try the console in a real browser; needs Node and Chromium (ARGS=--screenshots for docs/images)
 	@exec hack/console/run $(ARGS)
