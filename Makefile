@@ -75,6 +75,11 @@ soak: build ## run all services at half load for 30 minutes, tell whether what t
 	@go build -o bin/bench ./hack/bench
 	@exec bin/bench soak $(ARGS)
 
+.PHONY: chaos
+chaos: ## break things under load and compare what was answered with what is stored; write docs/reliability.md (ARGS=-help for more)
+	@go build -o bin/chaos ./hack/chaos
+	@exec bin/chaos $(ARGS)
+
 .PHONY: console
 console: build ## try the console in a real browser; needs Node and Chromium (ARGS=--screenshots for docs/images)
 	@exec hack/console/run $(ARGS)

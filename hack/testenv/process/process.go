@@ -74,10 +74,8 @@ func (p *Process) Await(ctx context.Context, check func() error) error {
 
 // Stop ends the process by SIGTERM and waits for it; one that does not end is killed. A process that did not end well is an error.
 func (p *Process) Stop() error {
-	select {
-	case <-p.done:
-		return fmt.Errorf("%s has ended by itself: %w\n%s", p.Name, p.err, p.log)
-	default:
+	if err := p.Alive(); err != nil {
+		return err
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	late := time.NewTimer(StopDeadline)
@@ -96,12 +94,20 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// Kill ends the process by SIGKILL and waits for it. It is an error when it had ended already.
-func (p *Process) Kill() error {
+// Alive is nil as long as the process runs.
+func (p *Process) Alive() error {
 	select {
 	case <-p.done:
 		return fmt.Errorf("%s has ended by itself: %w\n%s", p.Name, p.err, p.log)
 	default:
+		return nil
+	}
+}
+
+// Kill ends the process by SIGKILL and waits for it. It is an error when it had ended already.
+func (p *Process) Kill() error {
+	if err := p.Alive(); err != nil {
+		return err
 	}
 	if err := p.cmd.Process.Kill(); err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)

@@ -89,17 +89,24 @@ func javaBinary() string {
 	return ""
 }
 
-// kafkaProperties is a cluster of one, broker and controller, with two ways in.
-func kafkaProperties(bind, dir, logs string, plain, tls, controller int) string {
+// kafkaProperties is a cluster of one, broker and controller, with two ways in, and a third for those who come through a
+// proxy.
+func (l *launch) kafkaProperties(bind, logs string, plain, tls, controller, behind int) string {
 	const login = "org.apache.kafka.common.security."
+	listeners := fmt.Sprintf("PLAINTEXT://%s:%d,SASL_SSL://%s:%d,CONTROLLER://127.0.0.1:%d", bind, plain, bind, tls, controller)
+	advertised := fmt.Sprintf("PLAINTEXT://127.0.0.1:%d,SASL_SSL://127.0.0.1:%d", plain, tls)
+	if proxy := l.session.options.KafkaProxy; proxy != "" {
+		listeners += fmt.Sprintf(",PROXIED://%s:%d", bind, behind)
+		advertised += ",PROXIED://" + proxy
+	}
 	return strings.Join([]string{
 		"node.id=1",
 		"process.roles=broker,controller",
 		fmt.Sprintf("controller.quorum.voters=1@127.0.0.1:%d", controller),
 		"controller.listener.names=CONTROLLER",
-		fmt.Sprintf("listeners=PLAINTEXT://%s:%d,SASL_SSL://%s:%d,CONTROLLER://127.0.0.1:%d", bind, plain, bind, tls, controller),
-		fmt.Sprintf("advertised.listeners=PLAINTEXT://127.0.0.1:%d,SASL_SSL://127.0.0.1:%d", plain, tls),
-		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
+		"listeners=" + listeners,
+		"advertised.listeners=" + advertised,
+		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,PROXIED:PLAINTEXT",
 		"inter.broker.listener.name=PLAINTEXT",
 		"sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN",
 		"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=" + login + "scram.ScramLoginModule required;",
@@ -107,7 +114,7 @@ func kafkaProperties(bind, dir, logs string, plain, tls, controller int) string 
 		fmt.Sprintf(`listener.name.sasl_ssl.plain.sasl.jaas.config=%splain.PlainLoginModule required user_%s="%s";`,
 			login, kafkaUsername, kafkaPassword),
 		"ssl.keystore.type=PEM",
-		"ssl.keystore.location=" + filepath.Join(dir, serverFile),
+		"ssl.keystore.location=" + filepath.Join(l.dir, serverFile),
 		"log.dirs=" + logs,
 		"auto.create.topics.enable=false",
 		"group.initial.rebalance.delay.ms=0",
@@ -132,7 +139,7 @@ appender.out.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
 `
 
 func startKafka(ctx context.Context, l *launch) (map[string]string, error) {
-	ports, err := freePorts(3)
+	ports, err := freePorts(4)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +152,7 @@ func startKafka(ctx context.Context, l *launch) (map[string]string, error) {
 		return nil, err
 	}
 	properties := filepath.Join(l.dir, "server.properties")
-	text := kafkaProperties(bind, l.dir, logs, ports[0], ports[1], ports[2])
+	text := l.kafkaProperties(bind, logs, ports[0], ports[1], ports[2], ports[3])
 	if err := os.WriteFile(properties, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -169,6 +176,7 @@ func startKafka(ctx context.Context, l *launch) (map[string]string, error) {
 			hasBroker(ctx, kgo.SeedBrokers(plain)),
 			hasBroker(ctx, kgo.SeedBrokers(secure), kgo.DialTLSConfig(clientTLS(pool)), kgo.SASL(credentials)))
 	})
+	l.session.behind(loopback(ports[3]))
 	return map[string]string{
 		testenv.EnvKafka:         plain,
 		testenv.EnvKafkaTLS:      secure,

@@ -16,10 +16,14 @@ import (
 	"github.com/linktrail/linktrail/hack/testenv"
 )
 
-// Durability is not what these tests are about: what is written need not survive the machine.
-var postgresFlags = []string{
-	"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
-	"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "jit=off",
+// postgresFlags are the server's settings. Durability is not what most tests are about: what is written need not survive the
+// machine, nor PostgreSQL's own death.
+func (o Options) postgresFlags() []string {
+	flags := []string{"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "jit=off"}
+	if o.Durable {
+		return flags
+	}
+	return append(flags, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 }
 
 func postgres() definition {
@@ -63,7 +67,7 @@ func startPostgres(ctx context.Context, l *launch) (map[string]string, error) {
 	var cmd *exec.Cmd
 	if l.container {
 		cmd = docker(l.image, []string{loopback(ports[0]) + ":5432"},
-			[]string{"-e", "POSTGRES_HOST_AUTH_METHOD=trust"}, postgresFlags...)
+			[]string{"-e", "POSTGRES_HOST_AUTH_METHOD=trust"}, l.session.options.postgresFlags()...)
 	} else if cmd, err = l.postgresCommand(ctx, ports[0]); err != nil {
 		return nil, err
 	}
@@ -93,7 +97,7 @@ func (l *launch) postgresCommand(ctx context.Context, port int) (*exec.Cmd, erro
 		return nil, fmt.Errorf("initdb: %w\n%s", err, output)
 	}
 	args := []string{"-D", data, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="}
-	cmd := exec.Command(filepath.Join(bin, "postgres"), append(args, postgresFlags...)...)
+	cmd := exec.Command(filepath.Join(bin, "postgres"), append(args, l.session.options.postgresFlags()...)...)
 	own := *attributes
 	cmd.SysProcAttr = &own
 	return cmd, nil

@@ -47,6 +47,12 @@ func (l *launch) serve(ctx context.Context, cmd *exec.Cmd, stop syscall.Signal, 
 	if err != nil {
 		return err
 	}
+	l.session.runs(l.name, &running{launch: l, process: p, ready: ready, within: within})
+	return p.await(ctx, within, ready)
+}
+
+// await returns when ready says nil.
+func (p *process) await(ctx context.Context, within time.Duration, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)

@@ -33,6 +33,13 @@ type Options struct {
 	Cache string
 	// Announce lets Env and Down, called in other processes, find the session.
 	Announce bool
+	// Own starts them also when the environment names others.
+	Own bool
+	// Durable has PostgreSQL keep what it has committed when it is killed.
+	Durable bool
+	// KafkaProxy is an address through which a client is sent to Kafka that begins at KafkaBehind of the session: a proxy's,
+	// which is to pass on to KafkaBehind. Without one there is no such listener.
+	KafkaProxy string
 	// Progress receives a line for every step; by default nothing is written.
 	Progress io.Writer
 }
@@ -167,7 +174,7 @@ func (o Options) selected() ([]definition, error) {
 	for _, d := range definitions() {
 		switch {
 		case len(o.Only) > 0 && !slices.Contains(o.Only, d.name):
-		case os.Getenv(d.variables[0]) != "":
+		case os.Getenv(d.variables[0]) != "" && !o.Own:
 			o.logf("%s: given by %s, not started", d.name, d.variables[0])
 		default:
 			wanted = append(wanted, d)

@@ -190,3 +190,49 @@ func mustReadPids(t *testing.T, dir string) []int {
 	}
 	return pids
 }
+
+// TestOutage ends servers, by force too, and begins them again: at the same address, with what they had.
+func TestOutage(t *testing.T) {
+	session := MustStart(t, Options{Only: []string{"postgres"}, Durable: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	dsn := os.Getenv(testenv.EnvPostgres)
+	ask := func(statement string, to ...any) error {
+		conn, err := pgx.Connect(ctx, dsn)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(ctx) }()
+		if len(to) > 0 {
+			return conn.QueryRow(ctx, statement).Scan(to...)
+		}
+		_, err = conn.Exec(ctx, statement)
+		return err
+	}
+	if err := ask("CREATE TABLE kept (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	for i, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+		if err := ask("INSERT INTO kept VALUES (1)"); err != nil {
+			t.Fatal(err)
+		}
+		if err := session.End(ctx, "postgres", signal); err != nil {
+			t.Fatal(err)
+		}
+		if err := ask("SELECT 1"); err == nil {
+			t.Errorf("%v: it still answers", signal)
+		}
+		if err := session.Begin(ctx, "postgres"); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := ask("SELECT count(*) FROM kept", &n); err != nil || n != i+1 {
+			t.Errorf("%v: %d rows, %v", signal, n, err)
+		}
+	}
+	t.Run("Err", func(t *testing.T) {
+		if err := session.End(ctx, "kafka", syscall.SIGTERM); err == nil {
+			t.Error("a server that was not started ends")
+		}
+	})
+}

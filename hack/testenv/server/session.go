@@ -43,6 +43,8 @@ type Session struct {
 	mu        sync.Mutex
 	env       map[string]string
 	processes []*process
+	running   map[string]*running
+	proxied   string
 }
 
 func newSession(o Options) (*Session, error) {
@@ -72,7 +74,7 @@ func newSession(o Options) (*Session, error) {
 			return nil, err
 		}
 	}
-	return &Session{Dir: dir, options: o, lock: lock, env: map[string]string{}, failed: make(chan error, 1)}, nil
+	return &Session{Dir: dir, options: o, lock: lock, env: map[string]string{}, running: map[string]*running{}, failed: make(chan error, 1)}, nil
 }
 
 // Env returns the variables of the servers that were started, as NAME=VALUE, sorted.
@@ -101,6 +103,19 @@ func (s *Session) Stop() error {
 	group.Wait()
 	err := os.RemoveAll(s.Dir)
 	return errors.Join(err, s.lock.Close())
+}
+
+// KafkaBehind is the address to which what listens at Options.KafkaProxy is to pass on.
+func (s *Session) KafkaBehind() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proxied
+}
+
+func (s *Session) behind(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proxied = address
 }
 
 // Failed delivers the error of a server that ended by itself after Start had returned.

@@ -26,10 +26,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What Append may return.
+// What Open and Append may return.
 var (
 	// ErrFull says that the journal holds as many bytes as it may, or that the disk has no space.
 	ErrFull = errors.New("the journal is full")
+	// ErrOpen says that another process has the journal open.
+	ErrOpen = errors.New("another process has this journal open")
 	// ErrClosed says that the journal is closed.
 	ErrClosed = errors.New("the journal is closed")
 	// ErrNotSynced says that a record was taken, and that the disk did not say that it has it.
@@ -76,6 +78,9 @@ type counts struct {
 // Close must be called. The error says so when another process has it open.
 func Open(c Config) (*Journal, error) {
 	c = c.withDefaults()
+	if c.Dir == "" {
+		return nil, wrong("Dir", c.Dir, "a folder")
+	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -110,7 +115,7 @@ func (j *Journal) recover() error {
 		}
 		if errors.Is(err, errNoSegment) {
 			j.counts.damaged.Add(1)
-			if err := os.Rename(path, path+".damaged"); err != nil {
+			if err := os.Rename(path, path+putAside); err != nil {
 				return err
 			}
 			continue
@@ -377,11 +382,15 @@ func (j *Journal) unmap() error {
 	return errors.Join(errs...)
 }
 
-const extension = ".journal"
+// A segment's name ends with extension, that of a file that is none and was put aside with putAside behind it.
+const (
+	extension = ".journal"
+	putAside  = ".damaged"
+)
 
-func (j *Journal) path(sequence uint64) string {
-	return filepath.Join(j.dir, fmt.Sprintf("%016x%s", sequence, extension))
-}
+func (j *Journal) path(sequence uint64) string { return filepath.Join(j.dir, nameOf(sequence)) }
+
+func nameOf(sequence uint64) string { return fmt.Sprintf("%016x%s", sequence, extension) }
 
 // list returns the sequences of a folder's segments, the oldest first.
 func list(dir string) ([]uint64, error) {

@@ -3,6 +3,7 @@
 package kgo
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +24,7 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 	// ClientID replaces DefaultClientID.
 	ClientID string
-	// SessionTimeout is after how long without heartbeats a consumer's partitions go to others; 0 is 45 seconds.
+	// SessionTimeout replaces that of the configuration.
 	SessionTimeout time.Duration
 }
 
@@ -34,11 +35,9 @@ func (o Options) clientID() string {
 	return o.ClientID
 }
 
-func (o Options) sessionTimeout() time.Duration {
-	if o.SessionTimeout == 0 {
-		return 45 * time.Second
-	}
-	return o.SessionTimeout
+// sessionTimeout is after how long without heartbeats a consumer's partitions go to others.
+func (o Options) sessionTimeout(c clickstream.Config) time.Duration {
+	return cmp.Or(o.SessionTimeout, c.SessionTimeout, 45*time.Second)
 }
 
 // Dial makes a client that reaches the brokers as the configuration says. It waits for no broker; its error is that of
