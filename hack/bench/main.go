@@ -203,12 +203,12 @@ func measureRequests(ctx context.Context, o options, tell func(...part)) (err er
 	if len(paths) > 0 {
 		tell(part{"paths", pathTable(paths)})
 	}
-	bears, floods, err := s.overload(ctx, o)
+	borne, floods, err := s.overload(ctx, o)
 	if err != nil {
 		return err
 	}
 	if len(floods) > 0 {
-		tell(part{"overload", floodTable(bears, floods)})
+		tell(part{"overload", floodTable(borne, floods)})
 	}
 	tell(machine)
 	return nil

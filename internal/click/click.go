@@ -48,8 +48,9 @@ const (
 
 // Store keeps clicks and their rollups. Implementations are safe for concurrent use, by several processes too.
 type Store interface {
-	// WriteClicks stores a batch and its rollups in one transaction. A click whose ID is known already changes nothing
-	// and is not counted. It returns how many were new. The batch may hold the same click twice.
+	// WriteClicks stores a batch and its rollups in one transaction. A click whose ID is known already, whose link was
+	// purged, or that is from before what the retention keeps, changes nothing and is not counted. It returns how many were
+	// new. The batch may hold the same click twice.
 	WriteClicks(ctx context.Context, batch []Click) (written int, err error)
 	// ClickStats adds up the rollups of a link. It reads rollups only, never clicks.
 	ClickStats(ctx context.Context, q StatsQuery) (Stats, error)

@@ -25,3 +25,13 @@ func NewID(now time.Time) uuid.UUID {
 func TimeOf(id uuid.UUID) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(id[0:8]) >> 16)).UTC()
 }
+
+// FirstID is lower than every id that NewID returns at t or later, and higher than all that it returned before, to the
+// millisecond.
+func FirstID(t time.Time) uuid.UUID {
+	var id uuid.UUID
+	if millis := t.UnixMilli(); millis > 0 {
+		binary.BigEndian.PutUint64(id[0:8], uint64(min(millis, 1<<48-1))<<16)
+	}
+	return id
+}

@@ -15,8 +15,12 @@ import (
 	"github.com/linktrail/linktrail/internal/link"
 )
 
-// WireVersion is the version of the wire form that AppendJSON writes and Decode reads.
+// WireVersion is the version of the wire form that AppendJSON writes. Decode reads it and all before it. A version is
+// raised when a key changes its meaning, not when one is added; testdata/wire then keeps what the one before looked like.
 const WireVersion = 1
+
+// ErrNewer is what Decode says of a wire form of a version beyond WireVersion: a newer linktrail can read it.
+var ErrNewer = fmt.Errorf("newer than %d, the newest that this linktrail reads", WireVersion)
 
 // MaxWire is the most bytes that Decode looks at. AppendJSON stays far below it.
 const MaxWire = 16 << 10
@@ -26,7 +30,7 @@ const MaxWire = 16 << 10
 // its result is always valid UTF-8. Empty fields are left out; new keys may be added, a change of meaning is a new
 // version.
 //
-//	v          version, 1
+//	v          WireVersion, always the first key
 //	id         UUIDv7
 //	link       the link's id
 //	code       the code it was called by
@@ -170,7 +174,7 @@ type wire struct {
 	Sampled  bool   `json:"sampled"`
 }
 
-// Decode reads the wire form. What the store relies on must be right: the version, a UUIDv7 as id, a link, a
+// Decode reads the wire form of any version up to WireVersion; a newer one is ErrNewer. What the store relies on must be right: the version, a UUIDv7 as id, a link, a
 // code, a time, a network of /24 or /48, trace and span ids. The error says what is not, in words for whoever reads the
 // dead letter. Unknown keys are ignored, so that a newer writer may add some; text that is too long is cut. A Click that
 // Decode returned can be stored.
@@ -179,10 +183,14 @@ func Decode(value []byte) (Click, error) {
 		return Click{}, fmt.Errorf("click: %d bytes, more than %d", len(value), MaxWire)
 	}
 	var w wire
-	if err := json.Unmarshal(value, &w); err != nil {
+	err := json.Unmarshal(value, &w)
+	if w.V > WireVersion { // whatever else is wrong with it: keys of another type may be what is new
+		return Click{}, fmt.Errorf("click: version %d is %w", w.V, ErrNewer)
+	}
+	if err != nil {
 		return Click{}, fmt.Errorf("click: not the JSON of a click: %w", err)
 	}
-	if w.V != WireVersion {
+	if w.V < 1 {
 		return Click{}, fmt.Errorf("click: version %d is not known", w.V)
 	}
 	c := Click{

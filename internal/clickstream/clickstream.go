@@ -60,12 +60,20 @@ type Shipper interface {
 // A Record is one message of the topic as a consumer hands it over.
 type Record struct {
 	Value []byte
+	// Headers are the record's, in their order. kq reveals none.
+	Headers []Header
 	// Producer is the span context in the record's headers, remote; it is not valid when the record carries none.
 	Producer trace.SpanContext
 	Topic    string
 	// Partition and Offset tell where the record lies; kq does not reveal them and both are -1.
 	Partition int32
 	Offset    int64
+}
+
+// A Header is one of a record's headers. A record may have several of one key.
+type Header struct {
+	Key   string
+	Value []byte
 }
 
 // Handler writes a batch of records. When it returns nil all of them are done and their offsets may be committed. It
@@ -100,6 +108,11 @@ type Config struct {
 	LingerMillis int `json:",default=50,range=[0:1000]"`
 	// MaxBatch is the most records handed to the consumer's handler at once.
 	MaxBatch int `json:",default=2000,range=[1:100000]"`
+	// MaxBatchBytes is the most bytes of values in a batch of several records.
+	MaxBatchBytes int `json:",default=4194304,range=[1024:268435456]"`
+	// BatchMillis is how many milliseconds a batch that is not full waits for more records. kq, whose readers hold one
+	// record each, does not wait.
+	BatchMillis int `json:",default=50,range=[0:10000]"`
 	// Conns is how many readers kq runs in this process; more than there are partitions is waste. kgo ignores it.
 	Conns int  `json:",default=12,range=[1:1024]"`
 	TLS   TLS  `json:",optional"`

@@ -42,6 +42,9 @@ func (c Config) WithDefaults() Config {
 	if c.MaxBatch == 0 {
 		c.MaxBatch = 2000
 	}
+	if c.MaxBatchBytes == 0 {
+		c.MaxBatchBytes = 4 << 20
+	}
 	if c.Conns == 0 {
 		c.Conns = 12
 	}
@@ -50,6 +53,9 @@ func (c Config) WithDefaults() Config {
 
 // Linger is how long a record waits for company before its batch is sent.
 func (c Config) Linger() time.Duration { return time.Duration(c.LingerMillis) * time.Millisecond }
+
+// BatchWait is how long a batch that is not full waits for more records.
+func (c Config) BatchWait() time.Duration { return time.Duration(c.BatchMillis) * time.Millisecond }
 
 // Validate reports the first wrong value: its key, the value and what is allowed. It opens no file.
 func (c Config) Validate() error {
@@ -74,7 +80,8 @@ func (c Config) Validate() error {
 		value, low, top int
 	}{
 		{"Queue", c.Queue, 1, 1 << 24}, {"LingerMillis", c.LingerMillis, 0, 1000},
-		{"MaxBatch", c.MaxBatch, 1, 100000}, {"Conns", c.Conns, 1, 1024},
+		{"MaxBatch", c.MaxBatch, 1, 100000}, {"MaxBatchBytes", c.MaxBatchBytes, 1 << 10, 256 << 20},
+		{"BatchMillis", c.BatchMillis, 0, 10000}, {"Conns", c.Conns, 1, 1024},
 	} {
 		if n.value < n.low || n.value > n.top {
 			return wrong(n.key, strconv.Itoa(n.value), fmt.Sprintf("a number from %d to %d", n.low, n.top))

@@ -2,6 +2,7 @@ package clickstream
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,7 +73,14 @@ func (m *PublisherMetrics) Dropped(reason DropReason) { m.dropped[reason].Inc() 
 // ConsumerMetrics are the metrics of a consumer. Safe for concurrent use.
 type ConsumerMetrics struct {
 	consumed, retries, commitFailures prometheus.Counter
+
+	taken  atomic.Int64 // when the batch in hand was first handed over, in Unix nanoseconds; 0 when there is none
+	failed atomic.Bool  // it could not be handled at least once
 }
+
+// stallsAfter is how long a batch may be in hand, without an answer from the handler, before the consumer counts as stalled:
+// a database that vanished does not say so.
+const stallsAfter = 10 * time.Second
 
 // NewConsumerMetrics registers a consumer's metrics. lag is asked at every scrape. A nil registerer keeps them unseen.
 func NewConsumerMetrics(r prometheus.Registerer, lag func() int64) (*ConsumerMetrics, error) {
@@ -95,14 +103,56 @@ func NewConsumerMetrics(r prometheus.Registerer, lag func() int64) (*ConsumerMet
 			Name: "linktrail_clicks_consumer_lag",
 			Help: "Records in the partitions of this process that are not yet committed, asked of the brokers every few seconds.",
 		}, func() float64 { return float64(lag()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "linktrail_consumer_stalled",
+			Help: "1 while the batch in hand cannot be handled: it failed at least once, or there has been no answer for ten seconds.",
+		}, func() float64 {
+			if m.Stalled() > 0 {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "linktrail_consumer_stalled_seconds",
+			Help: "For how long no batch could be handled; 0 when the consumer is not stalled.",
+		}, func() float64 { return m.Stalled().Seconds() }),
 	)
 }
 
+// Took says that a batch is handed over. One that is handed over again while none was handled between stalls the
+// consumer since the first time.
+func (m *ConsumerMetrics) Took() { m.taken.CompareAndSwap(0, time.Now().UnixNano()) }
+
 // Consumed counts records that were handled.
-func (m *ConsumerMetrics) Consumed(records int) { m.consumed.Add(float64(records)) }
+func (m *ConsumerMetrics) Consumed(records int) {
+	m.consumed.Add(float64(records))
+	m.Idle()
+}
 
 // HandlerFailed counts a batch that will be handed over again.
-func (m *ConsumerMetrics) HandlerFailed() { m.retries.Inc() }
+func (m *ConsumerMetrics) HandlerFailed() {
+	m.retries.Inc()
+	m.failed.Store(true)
+}
+
+// Idle says that there is no batch to handle.
+func (m *ConsumerMetrics) Idle() {
+	m.failed.Store(false)
+	m.taken.Store(0)
+}
+
+// Stalled is for how long no batch could be handled, 0 when the consumer is not stalled.
+func (m *ConsumerMetrics) Stalled() time.Duration {
+	taken := m.taken.Load()
+	if taken == 0 {
+		return 0
+	}
+	since := time.Since(time.Unix(0, taken))
+	if since < stallsAfter && !m.failed.Load() {
+		return 0
+	}
+	return max(since, 1)
+}
 
 // CommitFailed counts a failed commit.
 func (m *ConsumerMetrics) CommitFailed() { m.commitFailures.Inc() }

@@ -90,4 +90,11 @@ type Store interface {
 	UpdateLink(ctx context.Context, code string, c Change) (Link, error)
 	// DeleteLink removes a link, or returns an Error of kind NotFound. Its clicks stay.
 	DeleteLink(ctx context.Context, code string) error
+	// PurgeLink removes a link as DeleteLink does and bans its clicks: from then on none is stored, however long it was on
+	// its way. Those that are stored already, and their statistics, go with PurgeClicks.
+	PurgeLink(ctx context.Context, code string) error
+	// PurgeClicks removes the clicks of purged links and their statistics, in small transactions, and returns how many
+	// clicks there were. What it had no time for is left to the next call, by whichever process; none is left when it
+	// returns nil.
+	PurgeClicks(ctx context.Context) (int64, error)
 }

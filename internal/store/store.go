@@ -14,6 +14,8 @@ import (
 	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/store/dbtrace"
 	"github.com/linktrail/linktrail/internal/store/postgres"
+	"github.com/linktrail/linktrail/internal/store/record"
+	"github.com/linktrail/linktrail/internal/store/repair"
 	"github.com/linktrail/linktrail/internal/store/sqlite"
 )
 
@@ -25,6 +27,9 @@ type Store interface {
 	link.Store
 	click.Store
 	apikey.Store
+	Retainer
+	Purger
+	repair.Store
 	// Ping reports whether the database can be reached and is migrated.
 	Ping(ctx context.Context) error
 	// Close waits for the calls under way and lets the connections go.
@@ -34,6 +39,29 @@ type Store interface {
 	// Database describes the database for spans that callers make, such as the consumer's "INSERT clicks": WriteClicks
 	// makes none itself, every other method makes its own.
 	Database() dbtrace.Database
+}
+
+// Retainer removes old clicks.
+type Retainer interface {
+	// Retain removes the clicks from before a time: PostgreSQL drops their partitions, SQLite deletes them in small
+	// transactions. From its start on no such click is stored any more. It may be called by several processes at once, and
+	// again after a failure; progress is told of each thing that is gone. It needs a role that owns the table clicks.
+	Retain(ctx context.Context, r record.Retention, progress func(record.Removed)) error
+	// KeptFrom returns the latest Before that Retain was called with, the zero time when it never was.
+	KeptFrom(ctx context.Context) (time.Time, error)
+}
+
+// Purger has what only who looks after a store needs, beside the purges of link.Store.
+type Purger interface {
+	// PurgeDeleted bans the clicks of links that had a code when they were clicked and were deleted since, as PurgeLink does
+	// those of a link. It returns how many links these were. It reads all clicks.
+	PurgeDeleted(ctx context.Context, code string) (links int, err error)
+	// MissingClicks returns those of the clicks that should be stored and are not: neither is their link purged, nor are they
+	// from before what the retention keeps.
+	MissingClicks(ctx context.Context, clicks []click.Click) ([]click.Click, error)
+	// RecheckPurged has PurgeClicks look again at purged links of which there are clicks or rollups all the same: linktrail
+	// before it knew purges may have written some.
+	RecheckPurged(ctx context.Context) error
 }
 
 // Partitioner is implemented by stores whose clicks are partitioned by month.

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -99,6 +101,128 @@ func TestRunOnServers(t *testing.T) {
 			w.wantClicks(func(n int64) bool { return n == rounds*each })
 		})
 	}
+}
+
+// TestStoreAway takes the way to PostgreSQL from the service for longer than a silent member may stay in its group.
+func TestStoreAway(t *testing.T) {
+	c := clickstream.Config{Brokers: testenv.Kafka(t).Brokers, Topic: fmt.Sprintf("consumer-away-%d", time.Now().UnixNano())}.WithDefaults()
+	if err := driver.MakeTopics(t.Context(), c, 3, 1); err != nil {
+		t.Fatal(err)
+	}
+	dsn, err := url.Parse(testenv.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := newGate(t, dsn.Host)
+	w := newWorldOn(t, dsn.String(), c)
+	dsn.Host = gate.addr
+	w.setDSN(dsn.String())
+	stop := w.start()
+	defer stop()
+	publish := func(n int) {
+		for range n {
+			w.mustProduce(w.newClick().AppendJSON(nil))
+		}
+	}
+	publish(10)
+	w.wantClicks(func(n int64) bool { return n == 10 })
+
+	gate.shut()
+	publish(10)
+	wantMetrics := func(want ...string) {
+		t.Helper()
+		w.poll("metrics", func() error {
+			got := w.get("/metrics")
+			for _, line := range want {
+				if !strings.Contains(got, line+"\n") {
+					return fmt.Errorf("no %q among them", line)
+				}
+			}
+			return nil
+		})
+	}
+	wantMetrics("linktrail_consumer_stalled 1", "linktrail_clicks_consumer_lag 10")
+	const session = 45 * time.Second // of a kgo consumer
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for start := time.Now(); time.Since(start) < session+5*time.Second; <-tick.C {
+		if body := w.get("/readyz"); !strings.HasPrefix(body, "ok") {
+			t.Fatalf("not ready after %v: %s", time.Since(start), body)
+		}
+	}
+	wantMetrics("linktrail_consumer_stalled 1", "linktrail_clicks_commit_failures_total 0")
+	gate.open(t)
+	w.wantClicks(func(n int64) bool { return n == 20 })
+	wantMetrics("linktrail_consumer_stalled 0", "linktrail_consumer_stalled_seconds 0", "linktrail_clicks_consumer_lag 0",
+		"linktrail_clicks_written_total 20", "linktrail_clicks_duplicate_total 0")
+}
+
+// gate is a way to a server that can be shut: then connections end, and new ones are refused.
+type gate struct {
+	addr, server string
+
+	mu       sync.Mutex
+	listener net.Listener
+	conns    []net.Conn
+}
+
+func newGate(t *testing.T, server string) *gate {
+	t.Helper()
+	g := &gate{addr: testenv.FreeAddr(t), server: server}
+	g.open(t)
+	t.Cleanup(func() {
+		if g.listener != nil {
+			g.shut()
+		}
+	})
+	return g
+}
+
+func (g *gate) open(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.mu.Lock()
+	g.listener = listener
+	g.mu.Unlock()
+	go func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", g.server)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			g.mu.Lock()
+			if g.listener != listener { // shut meanwhile
+				_, _ = in.Close(), out.Close()
+			}
+			g.conns = append(g.conns, in, out)
+			g.mu.Unlock()
+			pass := func(dst, src net.Conn) {
+				_, _ = io.Copy(dst, src)
+				_, _ = dst.Close(), src.Close()
+			}
+			go pass(in, out)
+			go pass(out, in)
+		}
+	}()
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_ = g.listener.Close()
+	g.listener = nil
+	for _, c := range g.conns {
+		_ = c.Close()
+	}
+	g.conns = nil
 }
 
 func TestRunErr(t *testing.T) {
@@ -213,6 +337,24 @@ Ops:
 		t.Fatal(err)
 	}
 	return w
+}
+
+// setDSN has the service, and not the test, reach the store in another way.
+func (w *world) setDSN(dsn string) {
+	w.t.Helper()
+	content, err := os.ReadFile(w.config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	lines := strings.Split(string(content), "\n")
+	for i := range lines {
+		if strings.HasPrefix(lines[i], "  DSN: ") {
+			lines[i] = "  DSN: " + dsn
+		}
+	}
+	if err := os.WriteFile(w.config, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // start runs the service until it is ready and returns what stops it.

@@ -53,6 +53,9 @@ Door:
 Redis: {{- toYaml . | nindent 2 }}
 {{- end }}
 ClickStream: {{- include "linktrail.config.clickStream" . | nindent 2 }}
+{{- if $root.Values.urlApi.journal.enabled }}
+Journal: {{- include "linktrail.config.journal" $root | nindent 2 }}
+{{- end }}
 Analytics:
   Target: dns:///{{ include "linktrail.component.name" (dict "root" $root "key" "analyticsRpc" "app" "analytics-rpc") }}:8082
 {{- end -}}

@@ -28,6 +28,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- (index .root.Values .key).fullnameOverride | default .app -}}
 {{- end -}}
 
+{{/* linktrail.component.kind: of its workload. */}}
+{{- define "linktrail.component.kind" -}}
+{{- $journal := (index .root.Values .key).journal | default dict -}}
+{{- if and $journal.enabled $journal.persistence.enabled -}}StatefulSet{{- else -}}Deployment{{- end -}}
+{{- end -}}
+
 {{- define "linktrail.component.selectorLabels" -}}
 app.kubernetes.io/name: {{ .app }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -91,7 +97,7 @@ metadata:
 spec:
   scaleTargetRef:
     apiVersion: apps/v1
-    kind: Deployment
+    kind: {{ include "linktrail.component.kind" . }}
     name: {{ include "linktrail.component.name" . }}
   minReplicas: {{ $values.autoscaling.minReplicas }}
   maxReplicas: {{ $values.autoscaling.maxReplicas }}
@@ -201,11 +207,11 @@ imagePullSecrets:
 {{- end -}}
 {{- end -}}
 
-{{/* linktrail.goMemLimit: nine tenths of a quantity such as 512Mi, in bytes. */}}
-{{- define "linktrail.goMemLimit" -}}
+{{/* linktrail.bytes: of a quantity such as 512Mi. */}}
+{{- define "linktrail.bytes" -}}
 {{- $number := regexFind "^[0-9]+" . -}}
-{{- $unit := get (dict "Mi" 1048576 "Gi" 1073741824) (trimPrefix $number .) -}}
-{{- div (mul (int64 $number) $unit 9) 10 -}}
+{{- $unit := get (dict "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776) (trimPrefix $number .) -}}
+{{- mul (int64 $number) $unit -}}
 {{- end -}}
 
 {{- define "linktrail.apiKeySecret" -}}

@@ -18,9 +18,7 @@ traces and analytics-rpc. All have DNS, the collector, and metrics that Promethe
 {{- if $metricsFrom -}}
 {{- $ingress = append $ingress (dict "from" $metricsFrom "ports" (list (dict "port" 6060))) -}}
 {{- end -}}
-{{- $dns := dict "ports" (list (dict "port" 53 "protocol" "UDP") (dict "port" 53 "protocol" "TCP")) -}}
-{{- if $policy.dnsTo -}}{{- $dns = set $dns "to" $policy.dnsTo -}}{{- end -}}
-{{- $egress := list $dns -}}
+{{- $egress := list (include "linktrail.dnsEgress" $policy | fromYaml) -}}
 {{- $component := . -}}
 {{- range .reaches -}}
 {{- if eq . "analytics-rpc" -}}
@@ -53,4 +51,12 @@ spec:
   egress:
     {{- toYaml $egress | nindent 4 }}
 {{- end -}}
+{{- end -}}
+
+{{/* linktrail.dnsEgress: takes networkPolicy. */}}
+{{- define "linktrail.dnsEgress" -}}
+ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+{{- with .dnsTo }}
+to: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

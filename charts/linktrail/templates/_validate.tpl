@@ -92,4 +92,39 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- include "linktrail.validate.journal" .Values.urlApi -}}
+{{- end -}}
+
+{{/* linktrail.validate.journal: takes urlApi. */}}
+{{- define "linktrail.validate.journal" -}}
+{{- $journal := .journal -}}
+{{- if hasKey .config "Journal" -}}
+{{- fail "urlApi.config.Journal: say it in urlApi.journal, from which disk and memory of the pod are reckoned too" -}}
+{{- end -}}
+{{- if and $journal.persistence.enabled (not $journal.enabled) -}}
+{{- fail "urlApi.journal.persistence.enabled: there is no journal to keep; set urlApi.journal.enabled=true" -}}
+{{- end -}}
+{{- if $journal.enabled -}}
+{{- $size := include "linktrail.bytes" $journal.maxSize | int64 -}}
+{{- $segment := include "linktrail.bytes" $journal.segmentSize | int64 -}}
+{{- if gt $segment 1073741824 -}}
+{{- fail (printf "urlApi.journal.segmentSize: %s is more than 1Gi" $journal.segmentSize) -}}
+{{- end -}}
+{{- if lt $size (mul 4 $segment) -}}
+{{- fail (printf "urlApi.journal.maxSize: %s is less than four times urlApi.journal.segmentSize, %s" $journal.maxSize $journal.segmentSize) -}}
+{{- end -}}
+{{- $room := add $size (mul 1048576 (include "linktrail.journal.beyond" .)) -}}
+{{- $least := printf "urlApi.journal.maxSize, %s, and %sMi more" $journal.maxSize (include "linktrail.journal.beyond" .) -}}
+{{- if lt (include "linktrail.bytes" .resources.limits.memory | int64) $room -}}
+{{- fail (printf "urlApi.resources.limits.memory: %s is less than %s: the journal's files are mapped into memory, and the process needs some beside them" .resources.limits.memory $least) -}}
+{{- end -}}
+{{- if and $journal.persistence.enabled (lt (include "linktrail.bytes" $journal.persistence.size | int64) $room) -}}
+{{- fail (printf "urlApi.journal.persistence.size: %s is less than %s: a file that is given up takes space until its clicks on their way have arrived" $journal.persistence.size $least) -}}
+{{- end -}}
+{{- with $journal.emptyDir.sizeLimit -}}
+{{- if lt (include "linktrail.bytes" . | int64) $room -}}
+{{- fail (printf "urlApi.journal.emptyDir.sizeLimit: %s is less than %s: the pod would be evicted, and its journal lost" . $least) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,8 +18,10 @@ import (
 )
 
 const (
-	rate     = 50 // clicks a second
-	inFlight = 50 // clicks at most; then it waits
+	gentle   = 50    // clicks a second
+	lively   = 300   // likewise, for what is to have enough of them
+	enough   = 10000 // clicks that tell of a fault
+	inFlight = 50    // clicks at most; then it waits
 	links    = 5
 )
 
@@ -26,18 +29,21 @@ const (
 // came of it.
 type load struct {
 	doors doors.Doors
+	rate  int               // clicks a second
 	links map[string]string // targets by code
 	quit  chan struct{}
 	done  chan struct{}
 
 	mu       sync.Mutex
 	ledger   map[string]map[string]bool // traces of the answered clicks, by code
-	retried  map[string]int             // attempts that ended with their connection, which the client made again, by code
+	silent   map[string]int             // attempts without an answer, whether the client made them again or not, by code
 	failures []string
+	faulty   bool               // a fault goes on
+	latency  [2][]time.Duration // of answered clicks, without a fault and with one
 }
 
 // startLoad returns once some clicks were answered. They come by the node's ports, so url-api's Service must have these.
-func startLoad(t *testing.T, r *release) *load {
+func startLoad(t *testing.T, r *release, rate int) *load {
 	t.Helper()
 	node := strings.Fields(run(t, nil, "kubectl", "get", "nodes", "-o",
 		`jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`))[0]
@@ -46,12 +52,13 @@ func startLoad(t *testing.T, r *release) *load {
 		t.Fatalf("url-api has the node's ports %v, want one for each door", ports)
 	}
 	l := &load{
-		doors:   doors.Doors{Door: "http://" + node + ":" + ports[0], API: "http://" + node + ":" + ports[1], Key: r.apiKey(t)},
-		links:   make(map[string]string),
-		quit:    make(chan struct{}),
-		done:    make(chan struct{}),
-		ledger:  make(map[string]map[string]bool),
-		retried: make(map[string]int),
+		doors:  doors.Doors{Door: "http://" + node + ":" + ports[0], API: "http://" + node + ":" + ports[1], Key: r.apiKey(t)},
+		rate:   rate,
+		links:  make(map[string]string),
+		quit:   make(chan struct{}),
+		done:   make(chan struct{}),
+		ledger: make(map[string]map[string]bool),
+		silent: make(map[string]int),
 	}
 	for i := range links {
 		target := "https://example.com/load/" + strconv.Itoa(i)
@@ -75,7 +82,7 @@ func (l *load) run() {
 	for code := range l.links {
 		codes = append(codes, code)
 	}
-	tick := time.NewTicker(time.Second / rate)
+	tick := time.NewTicker(time.Second / time.Duration(l.rate))
 	defer tick.Stop()
 	slots := make(chan struct{}, inFlight)
 	var running sync.WaitGroup
@@ -98,11 +105,17 @@ func (l *load) run() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if err != nil {
+				l.silent[code] += max(attempts, 1)
 				l.failures = append(l.failures, fmt.Sprintf("%s, after %v: %v", at.Format(time.TimeOnly), time.Since(at), err))
 				return
 			}
 			l.ledger[code][id] = true
-			l.retried[code] += attempts - 1
+			l.silent[code] += attempts - 1
+			phase := 0
+			if l.faulty {
+				phase = 1
+			}
+			l.latency[phase] = append(l.latency[phase], time.Since(at))
 		})
 	}
 }
@@ -138,18 +151,57 @@ func (l *load) wait(t *testing.T, more int) {
 	})
 }
 
-// stop ends it after some more clicks. None may have failed, and each that was answered is stored and counted, once. So is
-// nothing else, save a click whose connection ended before its answer came: whether it counts, its visitor cannot know.
+// during does something to the system; which clicks were answered meanwhile is told of on their own.
+func (l *load) during(fault func()) {
+	l.mark(true)
+	fault()
+	l.mark(false)
+}
+
+func (l *load) mark(faulty bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faulty = faulty
+}
+
+// survive ends the load once there were enough clicks, and wants what stop does. It tells what became of them as a row of
+// docs/reliability.md.
+func (l *load) survive(t *testing.T, fault string) {
+	t.Helper()
+	if n := l.answered(); n < enough {
+		l.wait(t, enough-n)
+	}
+	l.stop(t)
+	before, during := percentile(l.latency[0]), percentile(l.latency[1])
+	t.Logf("| %s | %d | %d | %v | %v |", fault, l.answered(), len(l.failures), before, during)
+}
+
+// percentile is the 99th.
+func percentile(of []time.Duration) time.Duration {
+	if len(of) == 0 {
+		return 0
+	}
+	slices.Sort(of)
+	return of[len(of)*99/100].Round(100 * time.Microsecond)
+}
+
+// stop ends it after some more clicks. Each that was answered is stored and counted, once. So is nothing else, save a click
+// that had no answer: whether it counts, its visitor cannot know.
 func (l *load) stop(t *testing.T) {
 	t.Helper()
 	l.wait(t, underLoad)
 	l.end()
-	t.Logf("%d clicks were answered, %v of them at a further attempt; %d failed", l.answered(), l.retried, len(l.failures))
-	if len(l.failures) > 0 {
-		t.Errorf("%d redirects failed:\n%s", len(l.failures), strings.Join(l.failures[:min(len(l.failures), 20)], "\n"))
-	}
+	t.Logf("%d clicks were answered, and attempts without an answer are %v; %d redirects failed", l.answered(), l.silent, len(l.failures))
 	for code := range l.links {
 		doors.Eventually(t, "the clicks that were answered are those that are stored and counted", func() error { return l.compare(code) })
+	}
+}
+
+// allAnswered wants no redirect to have failed, once the load has ended.
+func (l *load) allAnswered(t *testing.T) {
+	t.Helper()
+	if len(l.failures) > 0 {
+		t.Errorf("%d redirects failed:\n%s", len(l.failures), strings.Join(l.failures[:min(len(l.failures), 20)], "\n"))
 	}
 }
 
@@ -173,8 +225,8 @@ func (l *load) compare(code string) error {
 	if found := len(stored) - len(others); found != len(answered) {
 		return fmt.Errorf("link %s: %d of %d answered clicks are stored", code, found, len(answered))
 	}
-	if len(others) > l.retried[code] {
-		return fmt.Errorf("link %s: with %d attempts without an answer, stored beyond what was answered are %v", code, l.retried[code], others)
+	if len(others) > l.silent[code] {
+		return fmt.Errorf("link %s: with %d attempts without an answer, stored beyond what was answered are %v", code, l.silent[code], others)
 	}
 	counted, err := l.doors.Clicks(code)
 	if err == nil && counted != len(stored) {

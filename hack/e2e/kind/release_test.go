@@ -229,16 +229,17 @@ func (r *release) forward(t *testing.T, line string) map[string]string {
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	lines, ended := make(chan string), make(chan struct{})
+	lines, opened, ended := make(chan string), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
 			select {
 			case lines <- scanner.Text():
-			case <-t.Context().Done():
+			case <-opened: // a line a connection follows, and kubectl waits for whoever reads them
 			}
 		}
 	}()
+	defer close(opened)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended

@@ -89,8 +89,8 @@ func rollout(t *testing.T, r *release, first, second tracequery.Reader) {
 	ordered() // it serves
 }
 
-// unfollowed has pods that never have in force what they should: one does not answer, one has another overlay.
-func unfollowed(t *testing.T, r *release) {
+// stuck has pods that never have in force what they should: one does not answer, one has another overlay.
+func stuck(t *testing.T, r *release) {
 	t.Run("OK a pod that does not answer", func(t *testing.T) {
 		r.kubectl(t, "label", "deployment", "orders", "--overwrite", "app.kubernetes.io/part-of=linktrail", "app.kubernetes.io/instance=linktrail")
 		r.waitDelivered(t, "default", "False", "PodsUnknown")

@@ -45,14 +45,13 @@ const (
 // Consumer is a clickstream.Consumer. While a batch is in hand the group waits with moving partitions; a handler that
 // fails, or takes longer than half a minute, then lets go of its batch, and whoever has the partitions next reads it again.
 type Consumer struct {
-	config   clickstream.Config
-	client   *franz.Client
-	kill     context.CancelFunc // ends the client whatever it waits for
-	maxBatch int
-	drain    time.Duration
-	metrics  *clickstream.ConsumerMetrics
-	watch    *group.Watch
-	joined   atomic.Bool
+	config  clickstream.Config
+	client  *franz.Client
+	kill    context.CancelFunc // ends the client whatever it waits for
+	drain   time.Duration
+	metrics *clickstream.ConsumerMetrics
+	watch   *group.Watch
+	joined  atomic.Bool
 	// wanted holds a token when the group wants to move partitions and waits for us.
 	wanted chan struct{}
 	// behind is set when the last commit failed. It is Run's alone.
@@ -62,7 +61,7 @@ type Consumer struct {
 // NewConsumer makes a Consumer, which joins the group at once. drain is how long the batch in hand may take once Run's
 // context has ended. Run must be called: it ends the membership.
 func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consumer, error) {
-	consumer := &Consumer{config: c, maxBatch: c.MaxBatch, drain: drain, wanted: make(chan struct{}, 1)}
+	consumer := &Consumer{config: c, drain: drain, wanted: make(chan struct{}, 1)}
 	life, kill := context.WithCancel(context.Background())
 	client, err := Dial(c, o.clientID(),
 		franz.WithContext(life),
@@ -120,10 +119,13 @@ func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 		if fetches.IsClientClosed() {
 			return errors.New("the consumer is closed")
 		}
-		if records := fetches.Records(); len(records) > 0 {
-			c.take(ctx, h, records)
-		} else if c.behind {
-			c.commit(ctx)
+		if fetches.NumRecords() > 0 {
+			fetches = c.take(ctx, h, fetches)
+		} else {
+			c.metrics.Idle()
+			if c.behind {
+				c.commit(ctx)
+			}
 		}
 		c.client.AllowRebalance()
 		report(ctx, fetches)
@@ -134,101 +136,215 @@ func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 	return nil
 }
 
-// poll waits for records; for no more than a moment when there is something to commit.
+// poll waits for records; for no more than a moment when there is something to commit, or to find out whether what could
+// not be handled is still ours.
 func (c *Consumer) poll(ctx context.Context) franz.Fetches {
-	if c.behind {
+	if c.behind || c.metrics.Stalled() > 0 {
 		limited, cancel := context.WithTimeout(ctx, heartbeatInterval)
 		defer cancel()
 		ctx = limited
 	}
-	return c.client.PollRecords(ctx, c.maxBatch)
+	return c.client.PollRecords(ctx, c.config.MaxBatch)
 }
 
-// take hands a batch over until it is written, and commits it. A batch that it has to let go is read again.
-func (c *Consumer) take(ctx context.Context, h clickstream.Handler, records []*franz.Record) {
+// take hands what was fetched, and what comes within the batch's time, over until it is written, then commits it. What it
+// has to let go is read again. It returns all that it fetched.
+func (c *Consumer) take(ctx context.Context, h clickstream.Handler, fetches franz.Fetches) franz.Fetches {
+	hand := c.hold(ctx)
+	defer hand.close()
+	fetches = c.fill(ctx, hand, fetches)
+	records := fetches.Records()
+	left := records
+	for len(left) > 0 {
+		n := c.batch(left)
+		if !c.handle(hand, h, handedOver(left[:n])) {
+			break
+		}
+		c.metrics.Consumed(n)
+		left = left[n:]
+	}
+	if len(left) == 0 {
+		c.commit(ctx)
+		return fetches
+	}
+	c.commitSome(ctx, records[:len(records)-len(left)])
+	c.rewind(left)
+	c.client.AllowRebalance()
+	// A cooperative rebalance has several steps, each of which a batch in hand would hold up again.
+	select {
+	case <-ctx.Done():
+	case <-time.After(handOver):
+	}
+	return fetches
+}
+
+// fill fetches more until a batch is full or its time has passed, or somebody waits for it to end.
+func (c *Consumer) fill(ctx context.Context, hand *hand, fetches franz.Fetches) franz.Fetches {
+	if c.config.BatchMillis == 0 {
+		return fetches
+	}
+	limited, cancel := context.WithTimeout(ctx, c.config.BatchWait())
+	defer cancel()
+	defer context.AfterFunc(hand.moving, cancel)()
+	records, bytes := size(fetches)
+	for records < c.config.MaxBatch && bytes < c.config.MaxBatchBytes {
+		more := c.client.PollRecords(limited, c.config.MaxBatch-records)
+		fetches = append(fetches, more...)
+		if more.NumRecords() == 0 {
+			break // time has passed, or a partition cannot be read, which report tells
+		}
+		n, b := size(more)
+		records, bytes = records+n, bytes+b
+	}
+	return fetches
+}
+
+// size is how many records were fetched, and the bytes of their values.
+func size(fetches franz.Fetches) (records, bytes int) {
+	fetches.EachRecord(func(r *franz.Record) {
+		records++
+		bytes += len(r.Value)
+	})
+	return records, bytes
+}
+
+// batch is how many of the records, at least one, make a batch.
+func (c *Consumer) batch(records []*franz.Record) int {
+	var n, bytes int
+	for n < min(len(records), c.config.MaxBatch) {
+		bytes += len(records[n].Value)
+		if n > 0 && bytes > c.config.MaxBatchBytes {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// handedOver is a batch as the handler gets it.
+func handedOver(records []*franz.Record) []clickstream.Record {
+	var count int
+	for _, r := range records {
+		count += len(r.Headers)
+	}
+	headers := make([]clickstream.Header, 0, count)
 	batch := make([]clickstream.Record, len(records))
 	for i, r := range records {
-		batch[i] = clickstream.Record{Value: r.Value, Producer: producer(r.Headers), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
-	}
-	if !c.handle(ctx, h, batch) {
-		c.rewind(records)
-		c.client.AllowRebalance()
-		// A cooperative rebalance has several steps, each of which a batch in hand would hold up again.
-		select {
-		case <-ctx.Done():
-		case <-time.After(handOver):
+		begin := len(headers)
+		for _, h := range r.Headers {
+			headers = append(headers, clickstream.Header(h))
 		}
-		return
+		batch[i] = clickstream.Record{
+			Value: r.Value, Headers: headers[begin:len(headers):len(headers)], Producer: producer(r.Headers),
+			Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
+		}
 	}
-	c.metrics.Consumed(len(batch))
-	c.commit(ctx)
+	return batch
 }
 
 // commit commits all that was handled so far: whatever was polled is, or was rewound. The group takes no commits while it
 // moves partitions, which lasts as long as the session of a member that died. Meanwhile batches are handled all the
 // same: only the first commit that fails is waited for, and what it held is in the next.
 func (c *Consumer) commit(ctx context.Context) {
+	limited, cancel := c.commitTime(ctx)
+	defer cancel()
+	err := c.client.CommitUncommittedOffsets(limited)
+	c.committed(err)
+	c.behind = err != nil
+}
+
+// commitSome commits records of what was polled, before the rest is rewound.
+func (c *Consumer) commitSome(ctx context.Context, records []*franz.Record) {
+	if len(records) == 0 {
+		return
+	}
+	limited, cancel := c.commitTime(ctx)
+	defer cancel()
+	err := c.client.CommitRecords(limited, records...)
+	c.committed(err)
+	c.behind = c.behind || err != nil
+}
+
+func (c *Consumer) commitTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	timeout := commitTimeout
 	if c.behind {
 		timeout = behindTimeout
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	defer cancel()
-	err := c.client.CommitUncommittedOffsets(limited)
-	if err != nil {
-		c.metrics.CommitFailed()
+	return context.WithTimeout(context.WithoutCancel(ctx), timeout)
+}
+
+// committed tells of a commit that failed, once until one does not.
+func (c *Consumer) committed(err error) {
+	if err == nil {
+		return
 	}
-	if err != nil && !c.behind {
+	c.metrics.CommitFailed()
+	if !c.behind {
 		logx.Errorw("commit of offsets failed; what was read since the last may be delivered again", logx.Field("error", err))
 	}
-	c.behind = err != nil
+}
+
+// hand is what has been fetched and is not yet handled or let go. Meanwhile the group waits with moving partitions.
+type hand struct {
+	// held ends when the batch must be let go: drain after the stop, or letGo after the group wanted to move partitions.
+	held context.Context
+	// moving ends as soon as the group wants to.
+	moving  context.Context
+	release context.CancelFunc
+	watch   sync.WaitGroup
+}
+
+// hold begins a hand, which must be closed. Its contexts outlive ctx, whose end is the stop.
+func (c *Consumer) hold(ctx context.Context) *hand {
+	held, release := context.WithCancel(context.WithoutCancel(ctx))
+	moving, move := context.WithCancel(held)
+	h := &hand{held: held, moving: moving, release: release}
+	h.watch.Go(func() {
+		stopping, wanted := ctx.Done(), c.wanted
+		var drained, late <-chan time.Time
+		for {
+			select {
+			case <-held.Done():
+				return
+			case <-stopping:
+				stopping = nil
+				drained = time.After(c.drain)
+			case <-wanted:
+				wanted = nil
+				move()
+				late = time.After(letGo)
+			case <-drained:
+				release()
+			case <-late:
+				release()
+			}
+		}
+	})
+	return h
+}
+
+func (h *hand) close() {
+	h.release()
+	h.watch.Wait()
 }
 
 // handle calls h until it returns nil, and reports whether it did before the batch had to be let go.
-func (c *Consumer) handle(ctx context.Context, h clickstream.Handler, batch []clickstream.Record) bool {
-	held, release := context.WithCancel(context.WithoutCancel(ctx))
-	moving := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() { c.hold(ctx, held, release, moving) })
-	defer wg.Wait()
-	defer release()
+func (c *Consumer) handle(hand *hand, h clickstream.Handler, batch []clickstream.Record) bool {
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		err := h(held, batch)
+		if hand.held.Err() != nil {
+			return false
+		}
+		c.metrics.Took()
+		err := h(hand.held, batch)
 		if err == nil {
 			return true
 		}
 		c.metrics.HandlerFailed()
 		logx.Errorw("a batch could not be handled and will be tried again", logx.Field("records", len(batch)), logx.Field("error", err))
 		select {
-		case <-held.Done():
-			return false
-		case <-moving:
+		case <-hand.moving.Done(): // which ends with held too
 			return false
 		case <-time.After(pause):
-		}
-	}
-}
-
-// hold calls release when the batch must be let go: drain after ctx has ended, or letGo after the group wanted to move
-// partitions. It closes moving as soon as the group does. It returns when held ends.
-func (c *Consumer) hold(ctx, held context.Context, release context.CancelFunc, moving chan<- struct{}) {
-	stopping, wanted := ctx.Done(), c.wanted
-	var drained, late <-chan time.Time
-	for {
-		select {
-		case <-held.Done():
-			return
-		case <-stopping:
-			stopping = nil
-			drained = time.After(c.drain)
-		case <-wanted:
-			wanted = nil
-			close(moving)
-			late = time.After(letGo)
-		case <-drained:
-			release()
-		case <-late:
-			release()
 		}
 	}
 }

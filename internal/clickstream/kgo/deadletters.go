@@ -12,8 +12,9 @@ import (
 	"github.com/linktrail/linktrail/internal/clickstream"
 )
 
-// The headers of a dead letter, beside the trace context of the click's producer.
+// The headers of a dead letter, after those that the record had. Who writes records must not use their prefix.
 const (
+	HeaderPrefix    = "linktrail-"
 	HeaderReason    = "linktrail-reason"
 	HeaderTopic     = "linktrail-topic"
 	HeaderPartition = "linktrail-partition"
@@ -44,11 +45,18 @@ func NewDeadLetters(c clickstream.Config, o Options) (*DeadLetters, error) {
 	return &DeadLetters{client: client}, nil
 }
 
-// Send writes a record with its value and trace context, why it is there and where it was; the place is left out when it
-// is not known. Of a value that is too large for the topic it keeps the beginning. It returns nil when all in-sync replicas have it. When ctx ends before that the record may be written
-// all the same, and so twice when it is sent again.
+// Send writes a record with its value and headers (its trace context, where its headers are not known), why it is there and
+// where it was; the place is left out when it is not known. Of a value that is too large for the topic it keeps the
+// beginning. It returns nil when all in-sync replicas have it. When ctx ends before that the record may be written all
+// the same, and so twice when it is sent again.
 func (d *DeadLetters) Send(ctx context.Context, r clickstream.Record, reason string) error {
-	headers := appendHeaders(nil, nil, r.Producer)
+	var headers []franz.RecordHeader
+	if r.Headers == nil {
+		headers = appendHeaders(headers, nil, r.Producer)
+	}
+	for _, h := range r.Headers {
+		headers = append(headers, franz.RecordHeader(h))
+	}
 	headers = append(headers,
 		franz.RecordHeader{Key: HeaderReason, Value: []byte(reason)},
 		franz.RecordHeader{Key: HeaderTopic, Value: []byte(r.Topic)},

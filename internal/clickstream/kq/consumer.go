@@ -226,6 +226,7 @@ func (c *Consumer) handle(ctx context.Context, h clickstream.Handler, batch []wa
 	defer wg.Wait()
 	defer release()
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		c.metrics.Took()
 		err := h(held, records)
 		if err == nil {
 			return nil

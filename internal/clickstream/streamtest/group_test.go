@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/linktrail/linktrail/internal/click"
@@ -161,7 +162,7 @@ func consumeUntilKilled(file string) int {
 	if err != nil {
 		panic(err)
 	}
-	consumer, err := briefSession(c)
+	consumer, err := briefSession(c, nil)
 	if err != nil {
 		panic(err)
 	}
@@ -182,12 +183,18 @@ func consumeUntilKilled(file string) int {
 }
 
 // briefSession makes a consumer whose death the brokers notice as soon as they can: 6 seconds with kgo; kq has no choice.
-func briefSession(c clickstream.Config) (clickstream.Consumer, error) {
+func briefSession(c clickstream.Config, r prometheus.Registerer) (clickstream.Consumer, error) {
 	if c.Driver == clickstream.DriverKq {
-		return driver.Consumer(c, patience, driver.Options{})
+		return driver.Consumer(c, patience, driver.Options{Registerer: r})
 	}
-	return kgo.NewConsumer(c, patience, kgo.Options{SessionTimeout: 6 * time.Second})
+	return kgo.NewConsumer(c, patience, kgo.Options{SessionTimeout: briefest, Registerer: r})
 }
+
+// The sessions of briefSession's consumers.
+const (
+	briefest  = 6 * time.Second
+	kqSession = 30 * time.Second
+)
 
 func demonstrateKilled(t *testing.T, v variant) {
 	s, all := filled(t, v, 2, 200)
@@ -304,4 +311,62 @@ func TestSlowHandler(t *testing.T) {
 	})
 	slow.stop(t)
 	got.want(t, all)
+}
+
+// TestRebalanceAwaitsBatch has a consumer with a batch in hand when another one joins: the batch is finished and
+// committed before its partitions move, so that nobody gets a record twice.
+func TestRebalanceAwaitsBatch(t *testing.T) {
+	t.Parallel()
+	s, all := filled(t, variant{driver: clickstream.DriverKgo}, 4, spread)
+	s.MaxBatch = 400
+	got := newReceived()
+	inHand, finish := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	first := s.consume(t, patience, func(ctx context.Context, batch []clickstream.Record) error {
+		once.Do(func() { close(inHand); <-finish })
+		return got.take(ctx, batch)
+	})
+	await(t, inHand, "no batch")
+	other := s.consume(t, patience, func(ctx context.Context, batch []clickstream.Record) error {
+		select {
+		case <-finish:
+		default:
+			t.Error("partitions moved while a batch was in hand")
+		}
+		return got.take(ctx, batch)
+	})
+	eventually(t, func() error {
+		if state := s.group(t).State; state != "PreparingRebalance" {
+			return fmt.Errorf("the group is %s; nobody waits for partitions", state)
+		}
+		return nil
+	})
+	close(finish)
+	eventually(t, other.consumer.Ready)
+	got.want(t, all)
+	for id, n := range got.times {
+		if n != 1 {
+			t.Errorf("click %s was handled %d times", id, n)
+		}
+	}
+	first.stop(t)
+	other.stop(t)
+	if n := s.committed(t); n != spread {
+		t.Errorf("%d records are committed, want %d", n, spread)
+	}
+}
+
+// group is how the brokers see the group.
+func (s *stream) group(t *testing.T) kadm.DescribedGroup {
+	t.Helper()
+	client := MustDial(t)
+	defer client.Close()
+	groups, err := kadm.NewClient(client).DescribeGroups(t.Context(), s.Group)
+	if err == nil {
+		err = groups.Error()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return groups[s.Group]
 }

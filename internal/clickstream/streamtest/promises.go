@@ -23,10 +23,13 @@ const (
 	CloseCounts   = "closing says how many clicks were lost"
 	FromTheFirst  = "a new group begins at the first record"
 	BatchRetried  = "a batch that cannot be written is handed over again, and nothing after it is committed"
+	HoldsBack     = "a record that its handler gives up holds back the commit of those after it"
+	Stalled       = "while a batch cannot be written the consumer keeps its place in the group, ready, and says that it stalls"
 	Stopped       = "a consumer that is stopped in mid-batch loses nothing"
 	Killed        = "a consumer that is killed in mid-batch loses nothing"
 	Batches       = "batches hold as much as ClickStream.MaxBatch"
 	Offsets       = "partition and offset are known"
+	DeadHeaders   = "a dead letter has all headers of its record"
 	Ready         = "a consumer is ready when it has joined its group"
 	Secure        = "TLS and SASL"
 )
@@ -43,10 +46,13 @@ func Promises() []Promise {
 		{Text: CloseCounts, Kq: "no: what kq itself held is not known"},
 		{Text: FromTheFirst},
 		{Text: BatchRetried},
+		{Text: HoldsBack, Kq: "no: it commits by highest offset; so linktrail's handler never gives up, it blocks until all is stored"},
+		{Text: Stalled},
 		{Text: Stopped},
 		{Text: Killed},
 		{Text: Batches, Kq: "no: at most one record a reader, so ClickStream.Conns"},
 		{Text: Offsets, Kq: "no: kq does not reveal them"},
+		{Text: DeadHeaders, Kq: "no: only the trace context, kq does not reveal others"},
 		{Text: Ready, Kq: "yes, by asking the brokers every few seconds"},
 		{Text: Secure, Kq: "no: refused at the start"},
 	}

@@ -21,10 +21,13 @@ func demonstrations() map[string]func(t *testing.T, v variant) {
 		CloseCounts:   demonstrateCloseCounts,
 		FromTheFirst:  demonstrateFromTheFirst,
 		BatchRetried:  demonstrateBatchRetried,
+		HoldsBack:     demonstrateHoldsBack,
+		Stalled:       demonstrateStalled,
 		Stopped:       demonstrateStopped,
 		Killed:        demonstrateKilled,
 		Batches:       demonstrateBatches,
 		Offsets:       demonstrateOffsets,
+		DeadHeaders:   demonstrateDeadHeaders,
 		Ready:         demonstrateReady,
 		Secure:        demonstrateSecure,
 	}

@@ -105,6 +105,45 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
+// demonstrateDeadHeaders has a consumer move a record of somebody else's to the dead letters.
+func demonstrateDeadHeaders(t *testing.T, v variant) {
+	s := newStream(t, v, 1)
+	client := MustDial(t)
+	defer client.Close()
+	const parent = "00-01000000000000000000000000000000-0200000000000000-01"
+	foreign := &franz.Record{Topic: s.Topic, Value: []byte("no click"), Headers: []franz.RecordHeader{
+		{Key: "content-type", Value: []byte("text/plain")}, {Key: "traceparent", Value: []byte(parent)}, {Key: "x"}, {Key: "x", Value: []byte("2")}}}
+	if err := client.ProduceSync(t.Context(), foreign).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	letters, err := driver.DeadLetters(s.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.consume(t, patience, func(ctx context.Context, batch []clickstream.Record) error {
+		for _, r := range batch {
+			if err := letters.Send(ctx, r, "undecodable"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	dead := *s
+	dead.Topic += clickstream.DeadLetterSuffix
+	got := headers(dead.raw(t, 1)[0])
+	want := " content-type=text/plain traceparent=" + parent + " x= x=2 linktrail-reason=undecodable linktrail-topic=" + s.Topic +
+		" linktrail-partition=0 linktrail-offset=0"
+	if broken(DeadHeaders, v) {
+		want = " traceparent=" + parent + " linktrail-reason=undecodable linktrail-topic=" + s.Topic
+	}
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if err := letters.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func headers(r *franz.Record) string {
 	var b strings.Builder
 	for _, h := range r.Headers {

@@ -41,7 +41,8 @@ func (s *Store) WriteClicks(ctx context.Context, batch []click.Click) (written i
 	return written, nil
 }
 
-// insertClicks returns those clicks that the store did not have, in the order in which they were given.
+// insertClicks returns those clicks that the store did not have, in the order in which they were given. The lock comes
+// before the INSERT looks for purged links and the retention: whoever adds one waits for all that hold it.
 func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click.Click, error) {
 	n := len(clicks)
 	ids, links, times := make([][16]byte, n), make([]int64, n), make([]time.Time, n)
@@ -72,6 +73,8 @@ func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click
 		FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[],
 			$9::text[], $10::boolean[], $11::bytea[], $12::bytea[], $13::boolean[]) WITH ORDINALITY
 			AS new (id, link_id, code, time, referrer, user_agent, language, client, country, bot, trace_id, span_id, sampled, place)
+		WHERE NOT EXISTS (SELECT FROM purged_links WHERE purged_links.link_id = new.link_id)
+			AND id >= coalesce((SELECT first_id FROM click_retention), '00000000-0000-0000-0000-000000000000')
 		ORDER BY place ON CONFLICT (id) DO NOTHING RETURNING id`,
 		ids, links, codes, times, referrers, agents, languages, clients, countries, bots, traces, spans, sampled)
 	results := tx.SendBatch(ctx, &batch)

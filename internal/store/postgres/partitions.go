@@ -2,13 +2,12 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/linktrail/linktrail/internal/click"
 )
@@ -67,7 +66,7 @@ func (s *Store) missingPartitions(ctx context.Context, now time.Time) ([]time.Ti
 	for from := current.AddDate(0, -keptPast, 0); from.Before(end); {
 		var id [16]byte
 		err := s.pool.QueryRow(ctx, `SELECT id FROM clicks_default WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 1`,
-			firstID(from), firstID(end)).Scan(&id)
+			[16]byte(click.FirstID(from)), [16]byte(click.FirstID(end))).Scan(&id)
 		if errors.Is(err, pgx.ErrNoRows) {
 			break
 		}
@@ -83,15 +82,10 @@ func (s *Store) missingPartitions(ctx context.Context, now time.Time) ([]time.Ti
 
 // addPartition makes the partition of a month and moves its clicks there from the default one. Writers wait meanwhile.
 func (s *Store) addPartition(ctx context.Context, month time.Time) error {
-	name, from, to := partitionName(month), firstID(month), firstID(month.AddDate(0, 1, 0))
-	return pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', $2, true)`,
-			lockPartitions, idleInTransaction)
-		if err != nil {
-			return err
-		}
+	name, from, to := partitionName(month), click.FirstID(month), click.FirstID(month.AddDate(0, 1, 0))
+	return s.alone(ctx, func(tx pgx.Tx) error {
 		var exists bool
-		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 			WHERE i.inhparent = 'clicks'::regclass AND c.relname = $1)`, name).Scan(&exists)
 		if err != nil || exists {
 			return err
@@ -101,8 +95,8 @@ func (s *Store) addPartition(ctx context.Context, month time.Time) error {
 			`CREATE TABLE ` + name + ` (LIKE clicks INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE)`,
 			`LOCK TABLE clicks_default IN ACCESS EXCLUSIVE MODE`,
 			fmt.Sprintf(`WITH moved AS (DELETE FROM clicks_default WHERE id >= '%s' AND id < '%s' RETURNING *)
-				INSERT INTO %s SELECT * FROM moved`, uuid.UUID(from), uuid.UUID(to), name),
-			fmt.Sprintf(`ALTER TABLE clicks ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')`, name, uuid.UUID(from), uuid.UUID(to)),
+				INSERT INTO %s SELECT * FROM moved`, from, to, name),
+			fmt.Sprintf(`ALTER TABLE clicks ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')`, name, from, to),
 		} {
 			if _, err := tx.Exec(ctx, statement); err != nil {
 				return err
@@ -112,16 +106,44 @@ func (s *Store) addPartition(ctx context.Context, month time.Time) error {
 	})
 }
 
+// How long a transaction waits for a lock that keeps writers waiting in turn, and for how long it tries again.
+const (
+	lockTimeout  = "2s"
+	lockPatience = time.Minute
+	lockPause    = 500 * time.Millisecond
+)
+
+// alone runs f in a transaction beside which no other writes clicks or rollups: it sees what all before it wrote, and all
+// after it see what it did. Writers wait meanwhile, so f must be short. Somebody who reads clicks for long, such as a
+// backup, may hold a table that f needs: f is then run again after a pause in which writers go on.
+func (s *Store) alone(ctx context.Context, f func(pgx.Tx) error) error {
+	for deadline := time.Now().Add(lockPatience); ; {
+		err := pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`,
+				lockTimeout, idleInTransaction)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, lockPartitions); err != nil {
+				return err
+			}
+			return f(tx)
+		})
+		const lockNotAvailable = "55P03"
+		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != lockNotAvailable || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(lockPause):
+		}
+	}
+}
+
 func monthOf(t time.Time) time.Time {
 	t = t.UTC()
 	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
 }
 
 func partitionName(month time.Time) string { return month.Format("clicks_2006_01") }
-
-// firstID is lower than every UUIDv7 made at t or later, and higher than all before: the milliseconds, then zeros.
-func firstID(t time.Time) [16]byte {
-	var id [16]byte
-	binary.BigEndian.PutUint64(id[:8], uint64(t.UnixMilli())<<16)
-	return id
-}

@@ -238,3 +238,12 @@ func Distinct(batch []click.Click) []click.Click {
 	slices.SortStableFunc(sorted, func(a, b click.Click) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	return slices.CompactFunc(sorted, func(a, b click.Click) bool { return a.ID == b.ID })
 }
+
+// Dimensions are the names of all dimensions that rollups have, Total first.
+func Dimensions() []string {
+	names := []string{Total}
+	for _, d := range click.Dimensions() {
+		names = append(names, string(d))
+	}
+	return names
+}

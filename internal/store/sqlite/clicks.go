@@ -57,7 +57,9 @@ func prepared(ctx context.Context, tx *sql.Tx, query string, f func(*sql.Stmt) e
 func insertClicks(ctx context.Context, tx *sql.Tx, clicks []click.Click) ([]click.Click, error) {
 	fresh := make([]click.Click, 0, len(clicks))
 	err := prepared(ctx, tx, `INSERT INTO clicks (id, link_id, code, time, referrer, user_agent, language, client, country, bot,
-		trace_id, span_id, sampled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		trace_id, span_id, sampled) SELECT ?1, ?2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+		WHERE NOT EXISTS (SELECT 1 FROM purged_links WHERE link_id = ?2)
+			AND NOT EXISTS (SELECT 1 FROM click_retention WHERE first_id > ?1) ON CONFLICT (id) DO NOTHING`,
 		func(insert *sql.Stmt) error {
 			for i := range clicks {
 				c := &clicks[i]

@@ -60,6 +60,12 @@ func testSpans(t *testing.T, fresh func(*testing.T) store.Config) {
 			return err
 		}},
 		{"DeleteLink", "DELETE", "links", func(ctx context.Context) error { return s.DeleteLink(ctx, "new") }},
+		{"PurgeLink", "DELETE", "links", func(ctx context.Context) error {
+			if _, err := s.CreateLink(context.Background(), link.Link{Code: "private", RedirectStatus: 302}); err != nil {
+				return err
+			}
+			return s.PurgeLink(ctx, "private")
+		}},
 		{"ClickStats", "SELECT", "click_rollups", func(ctx context.Context) error { _, err := s.ClickStats(ctx, stats); return err }},
 		{"LatestClicks", "SELECT", "clicks", func(ctx context.Context) error { _, err := s.LatestClicks(ctx, 1, uuid.Nil, 1); return err }},
 		{"LatestClicks of all links", "SELECT", "clicks", func(ctx context.Context) error {

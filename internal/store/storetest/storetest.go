@@ -31,6 +31,9 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Config) {
 		{"MaxValues", testMaxValues},
 		{"Keys", testKeys},
 		{"Concurrent", testConcurrent},
+		{"Repair", testRepair},
+		{"Retention", testRetention},
+		{"Purge", testPurge},
 		{"Spans", testSpans},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, fresh) })

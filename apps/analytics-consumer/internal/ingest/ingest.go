@@ -4,6 +4,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -99,6 +100,9 @@ func (i *Ingester) Handle(ctx context.Context, records []clickstream.Record) err
 		c, err := click.Decode(r.Value)
 		if err != nil {
 			it.reason, it.err = reasonUndecodable, err
+			if errors.Is(err, click.ErrNewer) {
+				it.reason = reasonNewerVersion
+			}
 			continue
 		}
 		click.Classify(&c)

@@ -67,6 +67,16 @@ func TestHandle(t *testing.T) {
 		r.wantLetters(map[string]string{"{torn": "undecodable: click: not the JSON of a click"})
 		r.wantDead("undecodable", 1)
 	})
+	t.Run("OKNewerVersionBecomesDeadLetter", func(t *testing.T) {
+		r := newRig(t)
+		newer := r.record(false)
+		newer.Value = []byte(strings.Replace(string(newer.Value), `"v":1`, `"v":2`, 1))
+		r.mustHandle(append(r.records(2, false), newer))
+		r.wantStats(2, 0)
+		r.wantLetters(map[string]string{string(newer.Value): "newer_version: click: version 2 is newer than 1, the newest that this linktrail reads"})
+		r.wantDead("newer_version", 1)
+		r.wantDead("undecodable", 0)
+	})
 	t.Run("OKAllUndecodable", func(t *testing.T) {
 		r := newRig(t)
 		r.mustHandle([]clickstream.Record{{Value: []byte("a")}, {Value: []byte("b")}})

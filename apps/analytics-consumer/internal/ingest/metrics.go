@@ -4,8 +4,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // The reasons for which a record becomes a dead letter: the values of the label reason.
 const (
-	reasonUndecodable = "undecodable"
-	reasonRefused     = "refused"
+	reasonUndecodable  = "undecodable"
+	reasonNewerVersion = "newer_version"
+	reasonRefused      = "refused"
 )
 
 // metrics are what an Ingester counts.
@@ -27,7 +28,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "linktrail_clicks_dead_letter_total",
-			Help: "Records moved to the topic of dead letters: undecodable ones are no clicks, refused ones the store will never take.",
+			Help: "Records moved to the topic of dead letters: undecodable ones are no clicks, those of a newer_version this linktrail cannot read yet, refused ones the store will never take.",
 		}, []string{"reason"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "linktrail_clicks_batch_size",
@@ -45,9 +46,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: []float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86400},
 		}),
 	}
-	// Both values exist from the start, so that a rate over them sees the first.
-	m.dead.WithLabelValues(reasonUndecodable)
-	m.dead.WithLabelValues(reasonRefused)
+	// All values exist from the start, so that a rate over them sees the first.
+	for _, reason := range []string{reasonUndecodable, reasonNewerVersion, reasonRefused} {
+		m.dead.WithLabelValues(reason)
+	}
 	if r != nil {
 		r.MustRegister(m.written, m.duplicate, m.dead, m.batch, m.duration, m.delay)
 	}

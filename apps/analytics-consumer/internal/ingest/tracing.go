@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -59,7 +60,7 @@ func (t tracing) record(b *batch) {
 func (t tracing) process(b *batch, it *item) {
 	ctx, span := clickstream.StartProcess(context.Background(), t.tracer, it.record, t.group, trace.WithTimestamp(b.started))
 	defer span.End(trace.WithTimestamp(b.ended))
-	if it.reason != reasonUndecodable {
+	if it.click.ID != uuid.Nil {
 		span.SetAttributes(semconv.MessagingMessageID(it.click.ID.String()))
 	}
 	if it.size > 0 {

@@ -35,6 +35,7 @@ const (
 	ExitUnavailable  = 5
 	ExitConflict     = 6
 	ExitNotDelivered = 7
+	ExitDiffers      = 8
 	ExitInterrupted  = 130
 )
 
@@ -42,11 +43,12 @@ const exitCodes = `Exit codes:
   0  done
   1  something went wrong
   2  what was typed, or a setting, is wrong or missing
-  3  there is no such link, key, trace, Telemetry or workload
+  3  there is no such link, key, trace, dead letter, Telemetry or workload
   4  the API key is missing, wrong, or lacks the scope; a cluster does not let you
   5  a server cannot be reached, or asks to come again later
   6  the slug is taken, or an override without an end is in the way
   7  a Telemetry object is not delivered to all pods
+  8  statistics, clicks and Kafka do not agree
   130  interrupted`
 
 // usageError is what a person can mend by typing something else.
@@ -140,7 +142,9 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 	completes(root, "output", "table", "json", "yaml")
 	root.AddCommand(a.upCommand(), a.serviceCommand(), a.linksCommand(), a.statsCommand(), a.traceCommand(),
 		a.telemetryCommand(),
+		a.clicksCommand(),
 		a.watchCommand(), a.doctorCommand(),
+		a.dlqCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
 	argumentsAreNoFiles(root)
 	return root
@@ -228,9 +232,13 @@ func exitCode(err error) int {
 	var away *client.Unreachable
 	var silent *silentService
 	var undelivered errNotDelivered
+	var missing notFoundError
 	if failed, ok := errors.AsType[*cluster.Error](err); ok {
 		return map[cluster.Kind]int{cluster.Usage: ExitUsage, cluster.NotFound: ExitNotFound, cluster.Refused: ExitUnauthorized,
 			cluster.Away: ExitUnavailable, cluster.Taken: ExitConflict, cluster.Stuck: ExitNotDelivered}[failed.Kind]
+	}
+	if _, ok := errors.AsType[errDiffers](err); ok {
+		return ExitDiffers
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -239,7 +247,7 @@ func exitCode(err error) int {
 		return ExitNotDelivered
 	case errors.As(err, &usage), errors.As(err, &option), errors.Is(err, tracequery.ErrTraceID):
 		return ExitUsage
-	case errors.Is(err, tracequery.ErrNotFound):
+	case errors.Is(err, tracequery.ErrNotFound), errors.As(err, &missing):
 		return ExitNotFound
 	case errors.As(err, &away), errors.As(err, &silent):
 		return ExitUnavailable

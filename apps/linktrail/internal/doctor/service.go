@@ -84,6 +84,9 @@ func (s *Service) follow(data string) {
 	}
 }
 
+// ClickStream is the service's, nil when it has none. Its error says what of it cannot be used.
+func (s *Service) ClickStream() (*clickstream.Config, error) { return s.kafka, s.wrong[checkKafka] }
+
 func parseService(file string, content []byte) (Service, error) {
 	s := Service{File: file, wrong: map[string]error{}}
 	content = s.expand(content)

@@ -1,8 +1,8 @@
 {{/*
-linktrail.component.deployment: beside root, key and app it takes "ports", and "kafka", "redis" and "registersKey" where
+linktrail.component.workload: beside root, key and app it takes "ports", and "kafka", "redis" and "registersKey" where
 the component uses them, and "recreate" where old pods must be gone before new ones come.
 */}}
-{{- define "linktrail.component.deployment" -}}
+{{- define "linktrail.component.workload" -}}
 {{- $root := .root -}}
 {{- $values := index $root.Values .key -}}
 {{- $file := printf "/etc/linktrail/config/%s.yaml" .app -}}
@@ -12,8 +12,10 @@ the component uses them, and "recreate" where old pods must be gone before new o
 {{- $secrets := merge dict ($kafka.secrets | default dict) ($redis.secrets | default dict) -}}
 {{- $scaled := $values.autoscaling.enabled -}}
 {{- $labels := include "linktrail.component.selectorLabels" . | fromYaml -}}
+{{- $kind := include "linktrail.component.kind" . -}}
+{{- $journal := and (eq .key "urlApi") $root.Values.urlApi.journal.enabled -}}
 apiVersion: apps/v1
-kind: Deployment
+kind: {{ $kind }}
 metadata:
   name: {{ include "linktrail.component.name" . }}
   labels:
@@ -22,6 +24,34 @@ spec:
   {{- if not $scaled }}
   replicas: {{ $values.replicas }}
   {{- end }}
+  {{- if eq $kind "StatefulSet" }}
+  serviceName: {{ include "linktrail.component.name" . }}-headless
+  # No pod waits for another one: each has a journal of its own.
+  podManagementPolicy: Parallel
+  updateStrategy:
+    type: RollingUpdate
+  {{- with $values.journal.persistence }}
+  persistentVolumeClaimRetentionPolicy:
+    {{- toYaml .retentionPolicy | nindent 4 }}
+  volumeClaimTemplates:
+    - metadata:
+        name: journal
+        labels:
+          {{- include "linktrail.component.selectorLabels" $ | nindent 10 }}
+        {{- with .annotations }}
+        annotations:
+          {{- toYaml . | nindent 10 }}
+        {{- end }}
+      spec:
+        accessModes: [ReadWriteOnce]
+        {{- with .storageClass }}
+        storageClassName: {{ . }}
+        {{- end }}
+        resources:
+          requests:
+            storage: {{ .size }}
+  {{- end }}
+  {{- else }}
   strategy:
     {{- if .recreate }}
     type: Recreate
@@ -31,6 +61,7 @@ spec:
       maxSurge: 1
       maxUnavailable: 0
     {{- end }}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "linktrail.component.selectorLabels" . | nindent 6 }}
@@ -59,7 +90,7 @@ spec:
       priorityClassName: {{ . }}
       {{- end }}
       securityContext:
-        {{- toYaml $root.Values.podSecurityContext | nindent 8 }}
+        {{- include "linktrail.component.podSecurityContext" . | nindent 8 }}
       initContainers:
         # Not a hook: it would run before the database exists, or wait for pods that wait for it.
         - name: migrate
@@ -118,8 +149,8 @@ spec:
                 fieldRef:
                   fieldPath: metadata.name
             - name: OTEL_RESOURCE_ATTRIBUTES
-              value: service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.deployment.name={{ include "linktrail.component.name" . }},k8s.namespace.name={{ $root.Release.Namespace }}
-            {{- concat $postgres.env (include "linktrail.goEnv" $values | fromYamlArray) $values.extraEnv | toYaml | nindent 12 }}
+              value: service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.{{ lower $kind }}.name={{ include "linktrail.component.name" . }},k8s.namespace.name={{ $root.Release.Namespace }}
+            {{- concat $postgres.env (include "linktrail.goEnv" (dict "resources" $values.resources "beside" (ternary (include "linktrail.bytes" $root.Values.urlApi.journal.maxSize) 0 $journal)) | fromYamlArray) $values.extraEnv | toYaml | nindent 12 }}
           {{- with $values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}
@@ -154,7 +185,7 @@ spec:
                 seconds: {{ $values.preStopSeconds }}
           {{- end }}
           resources:
-            {{- toYaml $values.resources | nindent 12 }}
+            {{- include "linktrail.component.resources" . | nindent 12 }}
           securityContext:
             {{- toYaml $root.Values.securityContext | nindent 12 }}
           volumeMounts:
@@ -164,6 +195,10 @@ spec:
             - name: telemetry
               mountPath: /etc/linktrail/telemetry
               readOnly: true
+            {{- if $journal }}
+            - name: journal
+              mountPath: {{ include "linktrail.journal.dir" . }}
+            {{- end }}
             {{- range $name, $secret := $secrets }}
             - name: {{ $name }}
               mountPath: /etc/linktrail/{{ $name }}
@@ -178,6 +213,11 @@ spec:
             name: {{ include "linktrail.component.name" . }}
             items: [{key: {{ .app }}.yaml, path: {{ .app }}.yaml}]
         - {{- include "linktrail.component.telemetryVolume" . | nindent 10 }}
+        {{- if and $journal (eq $kind "Deployment") }}
+        - name: journal
+          emptyDir:
+            sizeLimit: {{ include "linktrail.journal.sizeLimit" $root }}
+        {{- end }}
         {{- if .registersKey }}
         - name: api-key
           secret:
@@ -211,10 +251,10 @@ spec:
       {{- end }}
 {{- end -}}
 
-{{/* linktrail.goEnv: of what has resources. */}}
+{{/* linktrail.goEnv: of what has resources; "beside" are bytes of its memory that are not Go's. */}}
 {{- define "linktrail.goEnv" -}}
 - name: GOMEMLIMIT
-  value: {{ include "linktrail.goMemLimit" .resources.limits.memory | quote }}
+  value: {{ div (mul (sub (include "linktrail.bytes" .resources.limits.memory) (.beside | default 0)) 9) 10 | quote }}
 {{- end -}}
 
 {{/*

@@ -1,0 +1,204 @@
+package storetest
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/linktrail/linktrail/internal/click"
+	"github.com/linktrail/linktrail/internal/link"
+	"github.com/linktrail/linktrail/internal/store"
+	"github.com/linktrail/linktrail/internal/store/repair"
+)
+
+func mustPurge(t *testing.T, s store.Store, want int64) {
+	t.Helper()
+	if got, err := s.PurgeClicks(t.Context()); err != nil || got != want {
+		t.Errorf("%d clicks were removed, %v; want %d", got, err, want)
+	}
+}
+
+// wantNothing checks that neither a click nor a count of a link is left.
+func wantNothing(t *testing.T, s store.Store, linkID int64) {
+	t.Helper()
+	if rows := mustLatest(t, s, linkID, uuid.Nil, click.MaxLatest); len(rows) > 0 {
+		t.Errorf("%d clicks of link %d are left", len(rows), linkID)
+	}
+	stats := MustStats(t, s, linkID)
+	for dimension, counts := range stats.Values {
+		if len(counts) > 0 {
+			t.Errorf("of link %d %s has %v", linkID, dimension, counts)
+		}
+	}
+	if stats.Clicks != 0 || stats.Bots != 0 {
+		t.Errorf("link %d has %d clicks and %d bots", linkID, stats.Clicks, stats.Bots)
+	}
+}
+
+func testPurge(t *testing.T, fresh func(*testing.T) store.Config) {
+	c := fresh(t)
+	MustMigrate(t, c)
+	s := MustOpen(t, c)
+	t.Run("OK clicks and statistics go, those of others stay", func(t *testing.T) {
+		gone, stays := MustCreate(t, s, "gone"), MustCreate(t, s, "stays")
+		MustWrite(t, s, append(someClicks(gone.ID, noon), someClicks(stays.ID, noon)...), 96)
+		before := MustStats(t, s, stays.ID)
+		if err := s.PurgeLink(t.Context(), "gone"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.LinkByCode(t.Context(), "gone")
+		wantError(t, err, link.KindNotFound, "")
+		mustPurge(t, s, 48)
+		wantNothing(t, s, gone.ID)
+		if diff := cmp.Diff(before, MustStats(t, s, stays.ID)); diff != "" {
+			t.Errorf("another link (-before +after):\n%s", diff)
+		}
+		mustPurge(t, s, 0)
+
+		t.Run("what was on its way is no click", func(t *testing.T) {
+			MustWrite(t, s, append(someClicks(gone.ID, noon), clicksAt(stays.ID, noon, 2)...), 2)
+			wantNothing(t, s, gone.ID)
+		})
+		t.Run("the code starts anew", func(t *testing.T) {
+			again := MustCreate(t, s, "gone")
+			MustWrite(t, s, clicksAt(again.ID, noon, 3), 3)
+			if stats := MustStats(t, s, again.ID); stats.Clicks != 3 {
+				t.Errorf("the new link has %d clicks, want 3", stats.Clicks)
+			}
+		})
+		mustBeRight(t, s, 48+2+3)
+	})
+	t.Run("OK more than one transaction removes", func(t *testing.T) {
+		l := MustCreate(t, s, "many")
+		const batches, each = 9, 2500
+		for i := range batches {
+			MustWrite(t, s, clicksAt(l.ID, noon.AddDate(0, 0, -i), each), each)
+		}
+		if err := s.PurgeLink(t.Context(), "many"); err != nil {
+			t.Fatal(err)
+		}
+		mustPurge(t, s, batches*each)
+		wantNothing(t, s, l.ID)
+	})
+	t.Run("OK links that were deleted before", func(t *testing.T) {
+		old, other := MustCreate(t, s, "old"), MustCreate(t, s, "other")
+		for _, l := range []link.Link{old, other} {
+			batch := clicksAt(l.ID, noon, 4)
+			for i := range batch {
+				batch[i].Code = l.Code
+			}
+			MustWrite(t, s, batch, 4)
+		}
+		if err := s.DeleteLink(t.Context(), "old"); err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range []string{"other", "nothing", "a\x00b"} {
+			if n, err := s.PurgeDeleted(t.Context(), code); err != nil || n != 0 {
+				t.Errorf("%q: %d links, %v; want none", code, n, err)
+			}
+		}
+		if n, err := s.PurgeDeleted(t.Context(), "old"); err != nil || n != 1 {
+			t.Errorf("%d links, %v; want 1", n, err)
+		}
+		mustPurge(t, s, 4)
+		wantNothing(t, s, old.ID)
+		MustWrite(t, s, clicksAt(old.ID, noon, 4), 0)
+	})
+	t.Run("OK what an earlier version wrote goes too", func(t *testing.T) {
+		l := MustCreate(t, s, "leftover")
+		MustWrite(t, s, clicksAt(l.ID, noon, 5), 5)
+		if err := s.PurgeLink(t.Context(), "leftover"); err != nil {
+			t.Fatal(err)
+		}
+		MustDamage(t, c, `UPDATE purged_links SET done_at = purged_at`)
+		mustPurge(t, s, 0)
+		if result, _ := MustVerify(t, s, repair.Scope{}); !cmp.Equal(result.Purged, []int64{l.ID}) {
+			t.Errorf("verify tells of %v, want link %d", result.Purged, l.ID)
+		}
+		if err := s.RecheckPurged(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mustPurge(t, s, 5)
+		wantNothing(t, s, l.ID)
+	})
+	for _, code := range []string{"nothing", "a\x00b"} {
+		t.Run("ErrNotFound", func(t *testing.T) { wantError(t, s.PurgeLink(t.Context(), code), link.KindNotFound, "") })
+	}
+	t.Run("OK while others write", func(t *testing.T) { testPurgeAmongWriters(t, fresh) })
+}
+
+// testPurgeAmongWriters purges links whose clicks are being written all the while, and removes what there is once.
+func testPurgeAmongWriters(t *testing.T, fresh func(*testing.T) store.Config) {
+	c := fresh(t)
+	MustMigrate(t, c)
+	stores := []store.Store{MustOpen(t, c), MustOpen(t, c), MustOpen(t, c)}
+	const writers, rounds = 4, 8
+	ctx := background(t, 2*time.Minute)
+	stays := MustCreate(t, stores[0], "stays")
+	var current, written atomic.Int64
+	var writing sync.WaitGroup
+	done := make(chan struct{})
+	var batches [writers]atomic.Int64
+	for i := range writers {
+		writing.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				n := batches[i].Load()
+				at := noon.Add(time.Duration(n*writers+int64(i)) * time.Millisecond)
+				if _, err := stores[i%2].WriteClicks(ctx, clicksAt(current.Load(), at, 20)); err != nil {
+					t.Errorf("write: %v", err)
+					return
+				}
+				got, err := stores[i%2].WriteClicks(ctx, clicksAt(stays.ID, at, 2))
+				if err != nil {
+					t.Errorf("write: %v", err)
+					return
+				}
+				written.Add(int64(got))
+				batches[i].Add(1)
+				time.Sleep(time.Millisecond) // SQLite's lock has no queue: the others would hardly get it
+			}
+		})
+	}
+	// more waits until each writer has written batches that it began after this call, or the writers' deadline is over.
+	more := func() {
+		var from [writers]int64
+		for i := range writers {
+			from[i] = batches[i].Load()
+		}
+		for i := range writers {
+			for batches[i].Load() < from[i]+2 && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+	var purged []int64
+	for range rounds {
+		l := MustCreate(t, stores[2], "target")
+		current.Store(l.ID)
+		more()
+		if err := stores[2].PurgeLink(ctx, "target"); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := stores[2].PurgeClicks(ctx); err != nil || n == 0 {
+			t.Errorf("%d clicks were removed, %v; want some", n, err)
+		}
+		more() // they still write clicks of it
+		wantNothing(t, stores[2], l.ID)
+		purged = append(purged, l.ID)
+	}
+	close(done)
+	writing.Wait()
+	for _, id := range purged {
+		wantNothing(t, stores[2], id)
+	}
+	mustBeRight(t, stores[2], written.Load())
+}
