@@ -273,7 +273,13 @@ func (v *service) start(ctx context.Context) error {
 	}
 	ready := process.Answers("http://" + v.ops + "/readyz")
 	err := until(ctx, readyWithin, v.name+" is ready", func() bool { return v.Alive() != nil || ready() == nil })
-	return errors.Join(v.Alive(), err)
+	if dead := v.Alive(); dead != nil {
+		return dead
+	}
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, v.Log())
+	}
+	return nil
 }
 
 var scraper = &http.Client{Timeout: 5 * time.Second}
