@@ -31,7 +31,7 @@ type result struct {
 	Times int    `json:"times"`
 	// FaultSeconds is how long the fault lasted, from the first harm until all was mended, QuietSeconds how long it took
 	// after the load until the store had everything.
-	FaultSeconds float64 `json:"lastedseconds"`
+	FaultSeconds float64 `json:"fault_seconds"`
 	QuietSeconds float64 `json:"quiet_seconds"`
 	Rate         float64 `json:"rate"`
 	// Attempts are redirects that were asked for, Answered those whose 302 was read whole, Failed those without an answer,
