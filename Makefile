@@ -70,6 +70,11 @@ bench: build ## measure redirects and the telemetry controller, write docs/perfo
 	@go build -o bin/bench ./hack/bench
 	@exec bin/bench $(ARGS)
 
+.PHONY: soak
+soak: build ## run all services at half load for 30 minutes, tell whether what they take grows (ARGS="-for 10m -write=")
+	@go build -o bin/bench ./hack/bench
+	@exec bin/bench soak $(ARGS)
+
 .PHONY: chaos
 chaos: ## break things under load and compare what was answered with what is stored; write docs/reliability.md (ARGS=-help for more)
 	@go build -o bin/chaos ./hack/chaos

@@ -5,7 +5,9 @@
 // the telemetry controller costs with many workloads, on a real kube-apiserver and etcd. It prints tables and writes them
 // into docs/performance.md, which tells how to read them.
 //
-// Run it by `make bench` from the repository's root. It needs Linux, nginx unless -nginx=false, and kube-apiserver and etcd
+// `bench soak` has all services work for half an hour and tells whether what they take stays flat.
+//
+// Run it by `make bench` or `make soak` from the repository's root. It needs Linux, nginx unless -nginx=false, and kube-apiserver and etcd
 // unless -controller is empty.
 package main
 
@@ -102,14 +104,19 @@ func (o options) check(ctx context.Context) error {
 
 func main() {
 	var err error
-	if len(os.Args) > 2 && os.Args[1] == "serve" {
+	switch {
+	case len(os.Args) > 2 && os.Args[1] == "serve":
 		err = serve(os.Args[2], os.Args[3:])
-	} else {
+	default:
+		measure, args := run, os.Args[1:]
+		if len(args) > 0 && args[0] == "soak" {
+			measure, args = runSoak, args[1:]
+		}
 		// When nobody reads what is printed any more, kube-apiserver and etcd are still to be stopped.
 		signal.Ignore(syscall.SIGPIPE)
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
-		err = run(ctx, os.Args[1:])
+		err = measure(ctx, args)
 	}
 	switch {
 	case err == nil:
@@ -125,7 +132,7 @@ func main() {
 
 // requestRows are the names of the rows that are about requests.
 var requestRows = []string{
-	bareNetHTTP, bareFastHTTP, nginxOne, nginxAll, sampledOne, sampledAll, againstOne, againstAll, overlayRow,
+	bareNetHTTP, bareFastHTTP, nginxOne, nginxAll, sampledOne, sampledAll, againstOne, againstAll, overlayRow, journalRow,
 	pathRedis, pathStore, pathUnknown, pathCreate, pathStats, overloadRow,
 }
 
@@ -195,6 +202,13 @@ func measureRequests(ctx context.Context, o options, tell func(...part)) (err er
 	}
 	if len(pairs) > 0 {
 		tell(part{"overlay", overlayTable(o, pairs)})
+	}
+	appends, pairs, err := s.compareJournal(ctx, o)
+	if err != nil {
+		return err
+	}
+	if len(pairs) > 0 {
+		tell(part{"journal", journalTable(o, appends, pairs)})
 	}
 	paths, err := s.walk(ctx, o)
 	if err != nil {

@@ -44,6 +44,9 @@ func TestEdges(t *testing.T) {
 			edgesOf([]string{"url-api", "analytics-consumer"}, "strimzi", 9093)),
 		"ci/kq-values.yaml": slices.Concat(common, asks("controller", all), spans, postgres, []string{"url-api → redis 6379", "url-api → jaeger 16686"},
 			edgesOf([]string{"url-api", "analytics-consumer"}, "strimzi", 9092)),
+		"ci/volume-values.yaml": slices.Concat(common, controller, beside, edgesOf([]string{"telemetry-controller"}, "jaeger", 4317, 4318),
+			[]string{"linktrail-retention → dns 53", "linktrail-retention → postgres 5432"},
+			[]string{"ship-journal-url-api-3 → dns 53", "ship-journal-url-api-3 → kafka 9092"}, edgesOf([]string{"ship-journal-url-api-3"}, "jaeger", 4317, 4318)),
 		// Servers of others are told by their ports alone.
 		"values-production.yaml": slices.Concat(common, controller, []string{"anyone → url-api 8081", "url-api → anyone 6379"},
 			edgesOf(all, "anyone", 4317, 5432), edgesOf([]string{"url-api", "analytics-consumer"}, "anyone", 9093)),
@@ -238,15 +241,19 @@ func podsAndPolicies(t *testing.T, objects []*unstructured.Unstructured) ([]peer
 			var policy networkingv1.NetworkPolicy
 			mustConvert(t, object.Object, &policy)
 			policies = append(policies, policy)
-		case "Deployment", "StatefulSet":
-			var workload struct {
-				Spec struct {
-					Template corev1.PodTemplateSpec `json:"template"`
-				} `json:"spec"`
+		case "Deployment", "StatefulSet", "Job", "CronJob":
+			path := []string{"spec", "template"}
+			if object.GetKind() == "CronJob" {
+				path = []string{"spec", "jobTemplate", "spec", "template"}
 			}
-			mustConvert(t, object.Object, &workload)
-			pod := peer{name: object.GetName(), namespace: namespace, labels: workload.Spec.Template.Labels, ports: map[string]int{}, ours: true}
-			for _, c := range workload.Spec.Template.Spec.Containers {
+			content, _, err := unstructured.NestedMap(object.Object, path...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var template corev1.PodTemplateSpec
+			mustConvert(t, content, &template)
+			pod := peer{name: object.GetName(), namespace: namespace, labels: template.Labels, ports: map[string]int{}, ours: true}
+			for _, c := range template.Spec.Containers {
 				for _, port := range c.Ports {
 					pod.ports[port.Name] = int(port.ContainerPort)
 				}

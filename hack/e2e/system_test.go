@@ -59,7 +59,8 @@ type options struct {
 	sampler             float64  // the share of new traces that are recorded
 	brokers             []string // in place of the test environment's Kafka; then topic is there already
 	topic               string
-	overlay             string // the folder of the telemetry overlay
+	overlay             string   // the folder of the telemetry overlay
+	doorBrokers         []string // where url-api alone looks for Kafka
 }
 
 // startSystem migrates, makes a key, and starts the services; all of them end with the test.
@@ -85,23 +86,28 @@ func startSystem(t *testing.T, o options) *system {
 	s.key = s.createKey()
 
 	rpc, rpcOps, consumerOps := testenv.FreeAddr(t), testenv.FreeAddr(t), testenv.FreeAddr(t)
-	stream := func(driver string) map[string]any {
-		return map[string]any{"Driver": driver, "Brokers": s.brokers, "Topic": s.topic, "Group": s.topic, "Conns": 2}
+	stream := func(driver string, brokers []string) map[string]any {
+		return map[string]any{"Driver": driver, "Brokers": brokers, "Topic": s.topic, "Group": s.topic, "Conns": 2}
 	}
 	s.start("analytics-rpc", s.config("analytics-rpc", map[string]any{
 		"ListenOn": rpc, "Store": map[string]any{"DSN": s.dsn}, "Ops": map[string]any{"Addr": rpcOps},
 	}), rpcOps)
 	s.start("analytics-consumer", s.config("analytics-consumer", map[string]any{
-		"Store": map[string]any{"DSN": s.dsn}, "Ops": map[string]any{"Addr": consumerOps}, "ClickStream": stream(s.consumerDriver),
+		"Store": map[string]any{"DSN": s.dsn}, "Ops": map[string]any{"Addr": consumerOps}, "ClickStream": stream(s.consumerDriver, s.brokers),
 	}), consumerOps)
 
+	doorBrokers := o.doorBrokers
+	if doorBrokers == nil {
+		doorBrokers = s.brokers
+	}
 	door, api, ops := testenv.FreeAddr(t), testenv.FreeAddr(t), testenv.FreeAddr(t)
 	host, port, _ := net.SplitHostPort(api)
 	s.door, s.api = "http://"+door, "http://"+api
 	s.urlAPIConfig = s.config("url-api", map[string]any{
 		"Host": host, "Port": json.Number(port), "Door": map[string]any{"Addr": door}, "PublicURL": s.door,
 		"Store": map[string]any{"DSN": s.dsn}, "Redis": map[string]any{"Addrs": []string{testenv.Redis(t)}},
-		"Ops": map[string]any{"Addr": ops}, "ClickStream": stream(s.publisherDriver),
+		"Ops": map[string]any{"Addr": ops}, "ClickStream": stream(s.publisherDriver, doorBrokers),
+		"Journal":    map[string]any{"Dir": s.journal()},
 		"Analytics":  map[string]any{"Endpoints": []string{rpc}, "NonBlock": true, "Timeout": 10000},
 		"TraceURL":   testenv.Jaeger(t).Query + "/trace/{trace_id}",
 		"TraceQuery": map[string]any{"Jaeger": testenv.Jaeger(t).Query},
@@ -109,6 +115,9 @@ func startSystem(t *testing.T, o options) *system {
 	s.startURLAPI()
 	return s
 }
+
+// journal is the folder of url-api's journal.
+func (s *system) journal() string { return filepath.Join(s.dir, "journal") }
 
 // startURLAPI starts url-api, at the same addresses each time.
 func (s *system) startURLAPI() {
@@ -150,6 +159,8 @@ type process struct {
 	log  *syncBuffer
 	done chan struct{}
 	err  error // valid once done is closed
+
+	killed bool
 }
 
 // start runs a service until the test ends and waits until it is ready.
@@ -190,8 +201,18 @@ func (s *system) start(name, config, ops string) *process {
 	return p
 }
 
-// stop sends SIGTERM and waits for a clean end; a process that has ended already is fine.
+// kill ends a process as nothing can prevent.
+func (p *process) kill() {
+	p.killed = true
+	_ = p.cmd.Process.Kill() // SIGKILL
+	<-p.done
+}
+
+// stop sends SIGTERM and waits for a clean end; a process that has ended already, or was killed, is fine.
 func (p *process) stop() error {
+	if p.killed {
+		return nil
+	}
 	select {
 	case <-p.done:
 		return p.err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -234,6 +235,7 @@ func completeOperation(op *openapi3.Operation) error {
 	if !ok {
 		return fmt.Errorf("hack/openapi does not know the operation %q", op.OperationID)
 	}
+	formToQuery(op)
 	for _, ref := range op.Parameters {
 		p := ref.Value
 		completeSchema(p.Schema.Value)
@@ -263,6 +265,22 @@ func completeOperation(op *openapi3.Operation) error {
 		op.Responses.Set(strconv.Itoa(status), &openapi3.ResponseRef{Ref: "#/components/responses/" + problems[status].component})
 	}
 	return nil
+}
+
+// formToQuery puts the fields of a form where linktrail reads them: goctl takes those of a DELETE for a body.
+func formToQuery(op *openapi3.Operation) {
+	const form = "application/x-www-form-urlencoded"
+	if op.RequestBody == nil || op.RequestBody.Value.Content[form] == nil {
+		return
+	}
+	properties := op.RequestBody.Value.Content[form].Schema.Value.Properties
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		schema := properties[name].Value
+		p := openapi3.NewQueryParameter(name).WithDescription(schema.Description).WithSchema(openapi3.NewSchema())
+		p.Schema.Value.Type = schema.Type
+		op.Parameters = append(op.Parameters, &openapi3.ParameterRef{Value: p})
+	}
+	op.RequestBody = nil
 }
 
 // completeBody names the media type that RFC 7396 gives to what PATCH takes.

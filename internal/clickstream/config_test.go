@@ -1,6 +1,7 @@
 package clickstream_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,8 @@ func TestConfig(t *testing.T) {
 		if err := read.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		made := clickstream.Config{Brokers: []string{"localhost:9092"}, LingerMillis: read.LingerMillis}.WithDefaults()
-		if read.Topic != made.Topic || read.Queue != made.Queue || read.MaxBatch != made.MaxBatch || read.Conns != made.Conns || read.SessionTimeout != made.SessionTimeout ||
-			read.Group != made.Group || read.Driver != made.Driver {
+		made := clickstream.Config{Brokers: []string{"localhost:9092"}, LingerMillis: read.LingerMillis, BatchMillis: read.BatchMillis}.WithDefaults()
+		if !reflect.DeepEqual(read, made) {
 			t.Errorf("YAML's defaults are %+v, WithDefaults' %+v", read, made)
 		}
 	})
@@ -40,6 +40,8 @@ func TestConfig(t *testing.T) {
 		"Linger":       {func(c *clickstream.Config) { c.LingerMillis = 5000 }, `ClickStream.LingerMillis: "5000"`},
 		"Session":      {func(c *clickstream.Config) { c.SessionTimeout = 2 * time.Hour }, "ClickStream.SessionTimeout: "},
 		"MaxBatch":     {func(c *clickstream.Config) { c.MaxBatch = 1 << 20 }, "ClickStream.MaxBatch: "},
+		"BatchBytes":   {func(c *clickstream.Config) { c.MaxBatchBytes = 1000 }, `ClickStream.MaxBatchBytes: "1000" is not allowed; allowed is a number from 1024 to 268435456`},
+		"BatchMillis":  {func(c *clickstream.Config) { c.BatchMillis = -1 }, "ClickStream.BatchMillis: "},
 		"Conns":        {func(c *clickstream.Config) { c.Conns = 2000 }, "ClickStream.Conns: "},
 		"CAWithoutTLS": {func(c *clickstream.Config) { c.TLS.CAFile = "/ca" }, `ClickStream.TLS.CAFile: "/ca" is not allowed; allowed is nothing unless TLS.Enabled is true`},
 		"NoKey":        {func(c *clickstream.Config) { c.TLS = clickstream.TLS{Enabled: true, CertFile: "/c"} }, "ClickStream.TLS.KeyFile: "},

@@ -64,7 +64,7 @@ func NewPublisherMetrics(r prometheus.Registerer, limit int, depth func() int) (
 // Published counts a click that was taken at start.
 func (m *PublisherMetrics) Published(start time.Time) {
 	m.published.Inc()
-	m.duration.Observe(time.Since(start).Seconds())
+	m.duration.Observe(max(0, time.Since(start).Seconds())) // the clock that a journal goes by may have been set back
 }
 
 // Dropped counts a click that will not be published.

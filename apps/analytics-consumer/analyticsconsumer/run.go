@@ -96,12 +96,13 @@ func (s *service) serve(ctx context.Context) error {
 		cancel()
 		s.opsDone <- err
 	}()
-	var partitions sync.WaitGroup
-	partitions.Go(func() { s.svc.Partitions.Run(ctx) })
+	var upkeep sync.WaitGroup
+	upkeep.Go(func() { s.svc.Partitions.Run(ctx) })
+	upkeep.Go(func() { s.svc.Purges.Run(ctx) })
 
 	err := s.svc.Consumer.Run(ctx, s.svc.Ingester.Handle)
 	cancel()
-	partitions.Wait()
+	upkeep.Wait()
 	if err != nil {
 		return fmt.Errorf("click stream: %w", err)
 	}

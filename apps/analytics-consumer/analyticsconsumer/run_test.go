@@ -146,7 +146,7 @@ func TestStoreAway(t *testing.T) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for start := time.Now(); time.Since(start) < session+5*time.Second; <-tick.C {
-		if body := w.get("/readyz"); !strings.HasPrefix(body, "ok") {
+		if body := w.get("/readyz"); !strings.Contains(body, `"ready":true`) {
 			t.Fatalf("not ready after %v: %s", time.Since(start), body)
 		}
 	}

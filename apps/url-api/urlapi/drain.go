@@ -7,6 +7,8 @@ import (
 
 	"github.com/zeromicro/go-zero/core/logx"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/linktrail/linktrail/internal/clickstream/journal"
 )
 
 // flushDeadline is how long the last spans and the ops listener may take, beyond the drain deadline: a collector or a
@@ -47,12 +49,18 @@ func (s *service) closeDoors(ctx context.Context) error {
 	return doors.Wait()
 }
 
-// sendClicks waits until the broker has the clicks of the last redirects.
+// sendClicks waits until the broker has the clicks of the last redirects. Those that stay in the journal are told in the log:
+// they are not lost, and the stop was in order.
 func (s *service) sendClicks(ctx context.Context) error {
 	if s.clicks == nil {
 		return nil
 	}
-	return s.clicks.Close(ctx)
+	err := s.clicks.Close(ctx)
+	if left, ok := errors.AsType[*journal.LeftError](err); ok {
+		logx.Errorw("Kafka has not taken all clicks: "+left.Error(), logx.Field("error", err.Error()))
+		return nil
+	}
+	return err
 }
 
 // flushSpans comes after the last request and the last publish. Spans that a collector did not take are told in the log:

@@ -40,11 +40,25 @@ each of less than 2 KiB. Beyond that bound a journal is no journal: the kubelet 
 {{- toYaml $resources -}}
 {{- end -}}
 
-{{/* linktrail.component.podSecurityContext: a volume belongs to root until its group is said. */}}
+{{/* linktrail.component.podSecurityContext: a volume, where there is a "volume", belongs to root until its group is said. */}}
 {{- define "linktrail.component.podSecurityContext" -}}
 {{- $context := .root.Values.podSecurityContext -}}
-{{- if and (eq (include "linktrail.component.kind" .) "StatefulSet") $context.runAsGroup -}}
+{{- if and .volume $context.runAsGroup -}}
 {{- $context = merge (deepCopy $context) (dict "fsGroup" $context.runAsGroup "fsGroupChangePolicy" "OnRootMismatch") -}}
 {{- end -}}
 {{- toYaml $context -}}
+{{- end -}}
+
+{{/* linktrail.component.goEnv: Go has what the journal leaves of the pod's memory. */}}
+{{- define "linktrail.component.goEnv" -}}
+{{- $values := index .root.Values .key -}}
+{{- $journal := $values.journal | default dict -}}
+{{- include "linktrail.goEnv" (dict "resources" $values.resources "beside" (ternary (include "linktrail.bytes" ($journal.maxSize | default "0Mi")) "0" ($journal.enabled | default false))) -}}
+{{- end -}}
+
+{{- define "linktrail.ship.labels" -}}
+app.kubernetes.io/name: linktrail-journal-ship
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: journal-ship
+{{ include "linktrail.sharedLabels" . }}
 {{- end -}}

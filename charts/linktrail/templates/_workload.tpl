@@ -90,7 +90,7 @@ spec:
       priorityClassName: {{ . }}
       {{- end }}
       securityContext:
-        {{- include "linktrail.component.podSecurityContext" . | nindent 8 }}
+        {{- include "linktrail.component.podSecurityContext" (merge (dict "volume" (eq $kind "StatefulSet")) .) | nindent 8 }}
       initContainers:
         # Not a hook: it would run before the database exists, or wait for pods that wait for it.
         - name: migrate
@@ -150,7 +150,7 @@ spec:
                   fieldPath: metadata.name
             - name: OTEL_RESOURCE_ATTRIBUTES
               value: service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.{{ lower $kind }}.name={{ include "linktrail.component.name" . }},k8s.namespace.name={{ $root.Release.Namespace }}
-            {{- concat $postgres.env (include "linktrail.goEnv" (dict "resources" $values.resources "beside" (ternary (include "linktrail.bytes" $root.Values.urlApi.journal.maxSize) 0 $journal)) | fromYamlArray) $values.extraEnv | toYaml | nindent 12 }}
+            {{- concat $postgres.env (include "linktrail.component.goEnv" . | fromYamlArray) $values.extraEnv | toYaml | nindent 12 }}
           {{- with $values.extraEnvFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}

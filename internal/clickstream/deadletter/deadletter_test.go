@@ -169,7 +169,8 @@ func TestBox(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if n, err := other.Retry(ended, left[1:2]); n != 0 || err == nil {
+	whole := slices.DeleteFunc(slices.Clone(left[1:]), func(l deadletter.Letter) bool { return l.Cut > 0 })
+	if n, err := other.Retry(ended, whole); n != 0 || err == nil {
 		t.Errorf("%d retried, %v", n, err)
 	}
 	if got, want := places(all(t, other)), places(left[1:]); got != want {

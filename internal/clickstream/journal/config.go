@@ -43,11 +43,15 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate reports the first wrong value: its key, the value and what is allowed.
+// Validate reports the first wrong value: its key, the value and what is allowed. Without Dir there is no journal, and the
+// other keys must not say that there is to be one. It opens no file.
 func (c Config) Validate() error {
+	c = c.withDefaults()
 	switch {
+	case c == Config{}.withDefaults():
+		return nil
 	case c.Dir == "":
-		return wrong("Dir", c.Dir, "a folder")
+		return wrong("Dir", c.Dir, "a folder, since other keys of Journal are set")
 	case c.SegmentBytes < minSegmentBytes || c.SegmentBytes > maxSegmentBytes || c.SegmentBytes%minSegmentBytes != 0:
 		return wrong("SegmentBytes", fmt.Sprint(c.SegmentBytes), fmt.Sprintf("a multiple of %d up to %d", minSegmentBytes, maxSegmentBytes))
 	case c.MaxBytes < minSegments*int64(c.SegmentBytes):
@@ -57,8 +61,6 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
-
-func (c Config) maxSegments() int { return int(c.MaxBytes / int64(c.SegmentBytes)) }
 
 func wrong(key, value, allowed string) error {
 	return fmt.Errorf("Journal.%s: %q is not allowed; allowed is %s", key, value, allowed)

@@ -331,8 +331,8 @@ func TestFull(t *testing.T) {
 		if got := string(chunk.Records[9].Value); got != first {
 			t.Errorf("what was read is now %q", got)
 		}
-		if n := len(files(t, c.Dir)); n > c.maxSegments() || j.Bytes() > c.MaxBytes {
-			t.Errorf("%d segments, of %d, and %d bytes", n, c.maxSegments(), j.Bytes())
+		if n := len(files(t, c.Dir)); int64(n)*minSegmentBytes > c.MaxBytes || j.Bytes() > c.MaxBytes {
+			t.Errorf("%d segments and %d bytes, of %d", n, j.Bytes(), c.MaxBytes)
 		}
 		got := drain(j)
 		kept := 0 // of the segment whose first records are on their way

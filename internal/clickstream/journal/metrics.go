@@ -12,7 +12,7 @@ import (
 // Waiting is how many records are in the journal that are not done.
 func (j *Journal) Waiting() uint64 {
 	in := j.counts.found.Load() + j.counts.appended.Load()
-	return in - min(in, j.counts.shipped.Load()+j.counts.overwritten.Load())
+	return in - min(in, j.counts.shipped.Load()+j.counts.overwritten.Load()+j.counts.lost.Load())
 }
 
 // Bytes is how many bytes the journal takes of the disk.

@@ -51,6 +51,7 @@ func (j *Journal) read(limit int, which func() *segment) *Chunk {
 		}
 		switch {
 		case !sealed:
+			j.sealDamaged(s)
 			return nil
 		case s.next < s.tail: // what is there is damaged, or was never finished
 			next := s.after(s.next)
@@ -119,6 +120,19 @@ func (j *Journal) place(which func() *segment) *segment {
 	return which()
 }
 
+// sealDamaged ends a segment whose next record was damaged after it was written, so that what is behind it is read. Nobody
+// can be writing that record: one that has its place has a writer.
+func (j *Journal) sealDamaged(s *segment) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s.next == s.tail || s.writers.Load() > 0 {
+		return
+	}
+	if _, _, ok := s.at(s.next); !ok {
+		s.seal()
+	}
+}
+
 // took reports false when the chunk's segment has been given up meanwhile.
 func (j *Journal) took(c *Chunk) bool {
 	j.mu.Lock()
@@ -130,6 +144,7 @@ func (j *Journal) took(c *Chunk) bool {
 	c.journal = j
 	s.chunks = append(s.chunks, c)
 	s.next = c.end
+	s.unread -= uint64(len(c.Records))
 	s.setReadUpTo(max(c.end, s.again))
 	j.counts.repeated.Add(c.repeated)
 	return true
@@ -145,6 +160,7 @@ func (j *Journal) leave(s *segment) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s.left = true
+	j.counts.lost.Add(s.unread)
 	j.tidy()
 }
 

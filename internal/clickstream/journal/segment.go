@@ -16,14 +16,17 @@ import (
 // A segment is a file that is mapped into memory: a header, and records one after the other, each on a boundary of 8
 // bytes, in the byte order of the machine.
 //
-//	header   magic 8 · version u32 · unused u32 · sequence u64 · shipped u64 · read u64 · unused, up to 64 bytes
+//	header   magic 8 · version 8 · sequence 8 · shipped 8 · read 8 · unused, up to 64 bytes
 //	record   length u32 · checksum u32 · as many bytes as length says · up to 7 of padding
 //
-// shipped and read are how far records are done and were read. The checksum is CRC-32C of the sequence, the length and the
-// bytes. While a record is being written its length has the top bit set: a process that dies meanwhile has not answered,
-// and the length leads on to what others have written behind it. The rest of the file is zeros.
+// shipped and read are how far records are done and were read. They and the version have 32 bits, and beside them the same
+// ones the other way round. The checksum is CRC-32C of the sequence, the length and the bytes. The sequence is that of the
+// file's name too, so that the records tell whose they are when the header is damaged. While a record is being written its
+// length has the top bit set and no checksum: a process that dies meanwhile has not answered, and the length leads on to
+// what others have written behind it. The rest of the file is zeros.
 const (
 	magic      = 0x6c6e72756f6a746c // "ltjournl" where the low byte comes first
+	spent      = 0x746e6570736a746c // "ltjspent", while a segment is made to another one
 	version    = 1
 	headerSize = 64
 	recordHead = 8
@@ -45,7 +48,8 @@ type segment struct {
 	path     string
 	sequence uint64
 	seed     uint32 // the checksum of the sequence
-	earlier  bool   // another process wrote it: what it says is not believed
+	earlier  bool   // another process wrote it
+	beheaded bool   // its header was damaged
 	file     *os.File
 	memory   []byte
 
@@ -56,6 +60,7 @@ type segment struct {
 	writers atomic.Int64 // those who write a record that they have reserved
 
 	// The journal's mutex guards these too.
+	unread  uint64   // records that this process has not read
 	next    int      // where this process reads on
 	again   int      // up to where an earlier process had read
 	chunks  []*Chunk // that were read and are not done, the oldest first
@@ -89,7 +94,7 @@ func newSegment(path string, sequence uint64, size int) (_ *segment, err error) 
 
 // begin writes the header before zeros.
 func (s *segment) begin() {
-	binary.NativeEndian.PutUint32(s.memory[atVersion:], version)
+	s.setMark(atVersion, version)
 	binary.NativeEndian.PutUint64(s.memory[atSequence:], s.sequence)
 	s.setShipped(headerSize)
 	s.setReadUpTo(headerSize)
@@ -97,9 +102,10 @@ func (s *segment) begin() {
 	s.tail, s.next = headerSize, headerSize
 }
 
-// renew makes a new segment of one in which all is done: its space and its pages are there, which is most of the work.
+// renew makes a new segment of one of this process in which all is done: its space and its pages are there, which is most of
+// the work.
 func (s *segment) renew(path string, sequence uint64) (*segment, error) {
-	atomic.StoreUint64(s.word(0), 0) // it is none while it is cleared
+	atomic.StoreUint64(s.word(0), spent) // it is none while it is cleared
 	clear(s.memory[headerSize:s.tail])
 	if err := os.Rename(s.path, path); err != nil {
 		return nil, errors.Join(err, s.discard())
@@ -111,6 +117,9 @@ func (s *segment) renew(path string, sequence uint64) (*segment, error) {
 
 // openSegment opens a segment of an earlier process, which is sealed. Its tail is the file's end.
 func openSegment(path string, sequence uint64) (*segment, error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, errNoSegment
+	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -122,7 +131,7 @@ func openSegment(path string, sequence uint64) (*segment, error) {
 	}
 	size := info.Size() &^ 7 // a file that was cut short anywhere
 	switch {
-	case size == 0:
+	case info.Size() == 0:
 		return nil, errors.Join(errUnfinished, file.Close(), os.Remove(path))
 	case size < headerSize || size > maxSegmentBytes:
 		_ = file.Close()
@@ -133,18 +142,38 @@ func openSegment(path string, sequence uint64) (*segment, error) {
 		_ = file.Close()
 		return nil, err
 	}
-	if *s.word(0) == 0 && *s.word(min(headerSize, int(size)-8)) == 0 {
-		return nil, errors.Join(errUnfinished, s.discard())
-	}
-	if *s.word(0) != magic || binary.NativeEndian.Uint32(s.memory[atVersion:]) != version ||
-		binary.NativeEndian.Uint64(s.memory[atSequence:]) != sequence {
-		_ = s.close()
-		return nil, errNoSegment
-	}
 	s.tail, s.next, s.again = int(size), s.shipped(), s.readUpTo()
 	s.earlier = true
 	s.sealed.Store(true)
+	switch err := s.identify(); {
+	case errors.Is(err, errUnfinished):
+		return nil, errors.Join(err, s.discard())
+	case err != nil:
+		return nil, errors.Join(err, s.close())
+	}
 	return s, nil
+}
+
+// identify says what is wrong with a segment of an earlier process. One of which only the header is damaged is a segment: its
+// records tell.
+func (s *segment) identify() error {
+	if *s.word(0) == spent {
+		return errUnfinished
+	}
+	if v := *s.word(atVersion); uint32(v) == ^uint32(v>>32) && uint32(v) != version {
+		return errNoSegment // another version of linktrail wrote it, and another must read it
+	}
+	if *s.word(0) == magic && *s.word(atVersion) == bothWays(version) && *s.word(atSequence) == s.sequence {
+		return nil
+	}
+	if _, _, ok := s.at(headerSize); ok || s.after(headerSize) < s.tail {
+		s.beheaded = true
+		return nil
+	}
+	if *s.word(0) == 0 && s.unfinished(headerSize, s.tail) {
+		return errUnfinished
+	}
+	return errNoSegment
 }
 
 func mapSegment(file *os.File, path string, sequence uint64, size int) (*segment, error) {
@@ -169,10 +198,11 @@ func (s *segment) setShipped(at int)  { s.setMark(atShipped, at) }
 func (s *segment) readUpTo() int      { return s.mark(atRead) }
 func (s *segment) setReadUpTo(at int) { s.setMark(atRead, at) }
 
-// setMark writes a place, and beside it all its bits the other way round.
-func (s *segment) setMark(word, at int) {
-	atomic.StoreUint64(s.word(word), uint64(^uint32(at))<<32|uint64(uint32(at)))
-}
+// setMark writes a number of the header.
+func (s *segment) setMark(word, n int) { atomic.StoreUint64(s.word(word), bothWays(n)) }
+
+// bothWays is a number, and beside it all its bits the other way round.
+func bothWays(n int) uint64 { return uint64(^uint32(n))<<32 | uint64(uint32(n)) }
 
 // mark reads a place. One that is damaged is the first: better twice than never.
 func (s *segment) mark(word int) int {
@@ -195,6 +225,7 @@ func (s *segment) reserve(n int) bool {
 	}
 	atomic.StoreUint64(s.word(s.tail), uint64(n|unwritten))
 	s.writers.Add(1)
+	s.unread++
 	s.tail += need
 	return true
 }
@@ -215,7 +246,8 @@ func (s *segment) checksum(body []byte) uint32 {
 	return crc32.Update(^sum, castagnoli, body)
 }
 
-// at returns the record at a place, and where the next one is. ok is false when there is none, or it is not yet written.
+// at returns the record at a place, and where the next one is. ok is false when there is none, it is damaged, or it is not
+// yet written.
 func (s *segment) at(at int) (body []byte, next int, ok bool) {
 	if at+recordHead > len(s.memory) {
 		return nil, at, false
@@ -226,7 +258,7 @@ func (s *segment) at(at int) (body []byte, next int, ok bool) {
 		return nil, at, false
 	}
 	body = s.memory[at+recordHead : at+recordHead+n]
-	if s.earlier && s.checksum(body) != sum {
+	if s.checksum(body) != sum {
 		return nil, at, false
 	}
 	return body, at + align(n+recordHead), true
@@ -279,29 +311,14 @@ func (s *segment) scan(each func(at int, body []byte)) found {
 		f.waiting++
 		at, end = next, next
 	}
-	s.tail = end
+	s.tail, s.unread = end, f.waiting
 	return f
-}
-
-// count returns how many records there are from a place on.
-func (s *segment) count(at int) (n uint64) {
-	for at < s.tail {
-		_, next, ok := s.at(at)
-		if !ok {
-			at = s.after(at)
-			continue
-		}
-		n++
-		at = next
-	}
-	return n
 }
 
 // unfinished reports whether what is between two places is nothing that was ever answered: a record that nobody has
 // finished, or zeros.
 func (s *segment) unfinished(from, to int) bool {
-	head := uint32(atomic.LoadUint64(s.word(from)))
-	if int(head)&unwritten != 0 {
+	if head := atomic.LoadUint64(s.word(from)); head>>32 == 0 && head&unwritten != 0 {
 		return true
 	}
 	for at := from; at < to; at += 8 {

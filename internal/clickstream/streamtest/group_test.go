@@ -26,7 +26,7 @@ import (
 // filled returns a stream with n clicks in its topic.
 func filled(t *testing.T, v variant, partitions, n int) (*stream, map[uuid.UUID]sent) {
 	t.Helper()
-	s := newStream(t, variant{clickstream.DriverKgo, v.secure}, partitions)
+	s := newStream(t, variant{driver: clickstream.DriverKgo, secure: v.secure}, partitions)
 	p := s.publisher(t)
 	all := s.publish(t, p, n)
 	MustClose(t, p)
@@ -301,6 +301,13 @@ func TestSlowHandler(t *testing.T) {
 		return ctx.Err()
 	})
 	await(t, inHand, "no batch")
+	eventually(t, func() error {
+		if s.metric(t, "linktrail_consumer_stalled") != 1 {
+			return errors.New("a handler that does not answer is no stall")
+		}
+		return nil
+	})
+	s.wantMetric(t, 0, "linktrail_clicks_handler_failures_total")
 	got := newReceived()
 	s.consume(t, patience, got.take)
 	eventually(t, func() error {

@@ -20,6 +20,7 @@ type ServiceContext struct {
 	Consumer   clickstream.Consumer
 	Ingester   *ingest.Ingester
 	Partitions *Partitions
+	Purges     *Purges
 
 	deadLetters driver.DeadLetterWriter
 }
@@ -46,6 +47,7 @@ func (s *ServiceContext) open(ctx context.Context, c config.Config, r prometheus
 	}
 	s.Ingester = ingest.New(ingest.Config{Store: s.Store, DeadLetters: s.deadLetters, Group: c.ClickStream.Group, Registerer: r})
 	s.Partitions = NewPartitions(s.Store, r)
+	s.Purges = NewPurges(s.Store, r)
 	return nil
 }
 

@@ -115,9 +115,13 @@ func (c *Client) UpdateLink(ctx context.Context, code string, change map[string]
 	return l, c.callLink(ctx, http.MethodPatch, code, "", nil, change, &l)
 }
 
-// DeleteLink removes a link.
-func (c *Client) DeleteLink(ctx context.Context, code string) error {
-	return c.callLink(ctx, http.MethodDelete, code, "", nil, nil, nil)
+// DeleteLink removes a link, and with purge its clicks and statistics too.
+func (c *Client) DeleteLink(ctx context.Context, code string, purge bool) error {
+	query := url.Values{}
+	if purge {
+		query.Set("purge", "true")
+	}
+	return c.callLink(ctx, http.MethodDelete, code, "", query, nil, nil)
 }
 
 // Links returns a page of links, newest first; cursor is what the page before said in Next.

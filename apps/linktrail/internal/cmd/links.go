@@ -99,12 +99,16 @@ func (a *app) linksGetCommand() *cobra.Command {
 }
 
 func (a *app) linksDeleteCommand() *cobra.Command {
-	return &cobra.Command{
+	var purge bool
+	c := &cobra.Command{
 		Use:   "delete CODE...",
 		Short: "Delete links",
-		Long:  "Delete links. A code can be used again afterwards; a link that is made with it starts without clicks.",
+		Long: `Delete links. A code can be used again afterwards; a link that is made with it starts without clicks.
+
+The clicks of a deleted link stay in the store, unless --purge removes them and its statistics for good, as a request for
+privacy wants it. No click that was still on its way, in a journal or in Kafka, is then stored any more.`,
 		Example: `  linktrail links delete go-blog
-  linktrail links delete go-blog hello`,
+  linktrail links delete go-blog hello --purge`,
 		Args: someArgs("CODEs"),
 		RunE: func(c *cobra.Command, codes []string) error {
 			api, err := a.client()
@@ -112,17 +116,20 @@ func (a *app) linksDeleteCommand() *cobra.Command {
 				return err
 			}
 			for i, code := range codes {
-				if err := api.DeleteLink(c.Context(), code); err != nil {
+				if err := api.DeleteLink(c.Context(), code, purge); err != nil {
 					if i > 0 {
 						_, _ = fmt.Fprintf(a.err, "deleted %s\n", strings.Join(codes[:i], ", "))
 					}
 					return err
 				}
 			}
-			return a.print(map[string]any{"deleted": codes}, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "deleted %s\n", strings.Join(codes, ", "))
+			return a.print(map[string]any{"deleted": codes, "purged": purge}, func(w io.Writer) error {
+				what := map[bool]string{false: "deleted", true: "deleted, with their clicks:"}[purge]
+				_, err := fmt.Fprintf(w, "%s %s\n", what, strings.Join(codes, ", "))
 				return err
 			})
 		},
 	}
+	c.Flags().BoolVar(&purge, "purge", false, "remove clicks and statistics too, for good")
+	return c
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/linktrail/linktrail/apps/linktrail/internal/cluster"
 	"github.com/linktrail/linktrail/apps/linktrail/internal/up"
 	"github.com/linktrail/linktrail/internal/buildinfo"
+	"github.com/linktrail/linktrail/internal/clickstream/journal"
 	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/outage"
 	"github.com/linktrail/linktrail/internal/tracequery"
@@ -46,7 +47,7 @@ const exitCodes = `Exit codes:
   3  there is no such link, key, trace, dead letter, Telemetry or workload
   4  the API key is missing, wrong, or lacks the scope; a cluster does not let you
   5  a server cannot be reached, or asks to come again later
-  6  the slug is taken, or an override without an end is in the way
+  6  the slug is taken, an override without an end is in the way, or a process has the journal open
   7  a Telemetry object is not delivered to all pods
   8  statistics, clicks and Kafka do not agree
   130  interrupted`
@@ -145,6 +146,7 @@ LINKTRAIL_API_KEY, else from the run.json of --data, which "linktrail up" writes
 		a.clicksCommand(),
 		a.watchCommand(), a.doctorCommand(),
 		a.dlqCommand(),
+		a.journalCommand(),
 		a.migrateCommand(), a.keysCommand(), a.versionCommand())
 	argumentsAreNoFiles(root)
 	return root
@@ -233,6 +235,7 @@ func exitCode(err error) int {
 	var silent *silentService
 	var undelivered errNotDelivered
 	var missing notFoundError
+	var unsent *unreached
 	if failed, ok := errors.AsType[*cluster.Error](err); ok {
 		return map[cluster.Kind]int{cluster.Usage: ExitUsage, cluster.NotFound: ExitNotFound, cluster.Refused: ExitUnauthorized,
 			cluster.Away: ExitUnavailable, cluster.Taken: ExitConflict, cluster.Stuck: ExitNotDelivered}[failed.Kind]
@@ -243,13 +246,15 @@ func exitCode(err error) int {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ExitInterrupted
+	case errors.Is(err, journal.ErrOpen):
+		return ExitConflict
 	case errors.As(err, &undelivered):
 		return ExitNotDelivered
 	case errors.As(err, &usage), errors.As(err, &option), errors.Is(err, tracequery.ErrTraceID):
 		return ExitUsage
 	case errors.Is(err, tracequery.ErrNotFound), errors.As(err, &missing):
 		return ExitNotFound
-	case errors.As(err, &away), errors.As(err, &silent):
+	case errors.As(err, &away), errors.As(err, &silent), errors.As(err, &unsent):
 		return ExitUnavailable
 	}
 	switch status := client.StatusOf(err); {

@@ -121,6 +121,7 @@ func (p *plan) config(service string, o Options) (map[string]any, error) {
 		c["Door"] = map[string]any{"Addr": p.addrs[doorPort]}
 		c["Console"] = map[string]any{"Enabled": true}
 		c["Redis"], c["ClickStream"] = p.redis, stream
+		c["Journal"] = map[string]any{"Dir": filepath.Join(o.Data, "journal")}
 		c["Analytics"] = map[string]any{"Endpoints": []string{p.addrs[rpcPort]}, "NonBlock": true}
 		c["Ops"] = map[string]any{"Addr": p.addrs[urlAPIOpsPort]}
 		if see := traceURL(o.Jaeger); see != "" {

@@ -3,6 +3,7 @@
 //
 //	linktrail.db   links, clicks and keys (SQLite)
 //	kafka/         the click stream
+//	journal/       clicks that are not in the click stream yet
 //	traces/        spans, where no collector is given
 //	telemetry/     the overlay that says where spans go while the services run; it is people's and scripts' to write
 //	etc/           the services' configuration, written at each start

@@ -59,7 +59,7 @@ type Config struct {
 	LinkCache linkcache.Config
 	// ClickStream is where clicks go.
 	ClickStream clickstream.Config
-	// Journal keeps clicks on the disk until Kafka has them.
+	// Journal keeps clicks on the disk until Kafka has them; without Dir there is none.
 	Journal journal.Config `json:",optional"`
 	// Analytics is how analytics-rpc is reached.
 	Analytics zrpc.RpcClientConf
@@ -118,7 +118,7 @@ func (c Config) check() error {
 	if _, err := door.TrustedBy(c.TrustedProxies); err != nil {
 		return err
 	}
-	for _, part := range []interface{ Validate() error }{c.Door, c.Redis, c.ClickStream} {
+	for _, part := range []interface{ Validate() error }{c.Door, c.Redis, c.ClickStream, c.Journal} {
 		if err := part.Validate(); err != nil {
 			return err
 		}

@@ -189,8 +189,15 @@ func (f field) setText(text string) (given bool, err error) {
 	if text == "" {
 		return false, nil
 	}
-	if f.value.Kind() == reflect.String {
+	switch f.value.Kind() {
+	case reflect.String:
 		f.value.SetString(text)
+		return true, nil
+	case reflect.Bool:
+		if text != "true" && text != "false" {
+			return false, link.Invalid(f.name, "must be true or false, got %q", text)
+		}
+		f.value.SetBool(text == "true")
 		return true, nil
 	}
 	n, err := strconv.Atoi(text)

@@ -11,7 +11,7 @@ import (
 // DeleteLinkHandler deletes a link and answers 204.
 func DeleteLinkHandler(svcCtx *svc.ServiceContext) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		var req types.GetLinkRequest
+		var req types.DeleteLinkRequest
 		if _, err := decode(w, r, svcCtx.MaxBody, &req); err != nil {
 			fail(w, r, err)
 			return

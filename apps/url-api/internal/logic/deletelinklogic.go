@@ -2,6 +2,7 @@ package logic
 
 import (
 	"context"
+	"time"
 
 	"github.com/zeromicro/go-zero/core/logx"
 
@@ -25,11 +26,27 @@ func NewDeleteLinkLogic(ctx context.Context, svcCtx *svc.ServiceContext) *Delete
 	}
 }
 
-// DeleteLink removes a link; its clicks stay, under an id that is never used again.
-func (l *DeleteLinkLogic) DeleteLink(req *types.GetLinkRequest) error {
-	if err := l.svcCtx.Links.DeleteLink(l.ctx, req.Code); err != nil {
+// purgeTime is how long a request waits for the clicks of a purged link to be removed. Far more than those of most links
+// are gone by then; analytics-consumer removes the others.
+const purgeTime = time.Second
+
+// DeleteLink removes a link. Its clicks stay, under an id that is never used again, or go with it.
+func (l *DeleteLinkLogic) DeleteLink(req *types.DeleteLinkRequest) error {
+	if !req.Purge {
+		if err := l.svcCtx.Links.DeleteLink(l.ctx, req.Code); err != nil {
+			return err
+		}
+		announce(l.ctx, l.svcCtx, req.Code)
+		return nil
+	}
+	if err := l.svcCtx.Links.PurgeLink(l.ctx, req.Code); err != nil {
 		return err
 	}
 	announce(l.ctx, l.svcCtx, req.Code)
+	limited, cancel := context.WithTimeout(l.ctx, purgeTime)
+	defer cancel()
+	if _, err := l.svcCtx.Links.PurgeClicks(limited); err != nil {
+		l.Infow("clicks of purged links are left to analytics-consumer", logx.Field("reason", err.Error()))
+	}
 	return nil
 }

@@ -40,6 +40,11 @@ type CreateLinkRequest struct {
 	RedirectStatus int      `json:"redirect_status,default=302,options=301|302|307|308"` // 302 and 307 are asked for anew at every visit; browsers remember 301 and 308.
 }
 
+type DeleteLinkRequest struct {
+	Code  string `path:"code"`           // The link's code.
+	Purge bool   `form:"purge,optional"` // Whether its clicks and statistics go with it.
+}
+
 type GetLinkRequest struct {
 	Code string `path:"code"` // The link's code.
 }

@@ -3,7 +3,6 @@
 {{- define "linktrail.retention.labels" -}}
 app.kubernetes.io/name: linktrail-retention
 app.kubernetes.io/instance: {{ .Release.Name }}
-# What lets analytics-consumer in lets this in.
-app.kubernetes.io/component: analytics-consumer
+app.kubernetes.io/component: retention
 {{ include "linktrail.sharedLabels" . }}
 {{- end -}}
