@@ -132,7 +132,7 @@ func main() {
 
 // requestRows are the names of the rows that are about requests.
 var requestRows = []string{
-	bareNetHTTP, bareFastHTTP, nginxOne, nginxAll, sampledOne, sampledAll, againstOne, againstAll, overlayRow,
+	bareNetHTTP, bareFastHTTP, nginxOne, nginxAll, sampledOne, sampledAll, againstOne, againstAll, overlayRow, journalRow,
 	pathRedis, pathStore, pathUnknown, pathCreate, pathStats, overloadRow,
 }
 
@@ -202,6 +202,13 @@ func measureRequests(ctx context.Context, o options, tell func(...part)) (err er
 	}
 	if len(pairs) > 0 {
 		tell(part{"overlay", overlayTable(o, pairs)})
+	}
+	appends, pairs, err := s.compareJournal(ctx, o)
+	if err != nil {
+		return err
+	}
+	if len(pairs) > 0 {
+		tell(part{"journal", journalTable(o, appends, pairs)})
 	}
 	paths, err := s.walk(ctx, o)
 	if err != nil {

@@ -19,14 +19,14 @@ import (
 
 const overlayRow = "overlay"
 
-// overlayPairs is how many pairs of measurements a round has. A difference of two in a hundred is to be seen: they are many,
+// pairsOfRound is how many pairs of measurements a round has. A difference of two in a hundred is to be seen: they are many,
 // and short, and the two of a pair follow each other at once.
-const overlayPairs = 4
+const pairsOfRound = 4
 
-// pair is a measurement of url-api with an overlay that says what its own configuration does, and one without.
+// pair is a measurement of url-api with something, and one without.
 type pair struct{ with, without sample }
 
-// compareOverlay measures whether an overlay's being there costs anything.
+// compareOverlay measures whether it costs anything that an overlay is there, which says what url-api's own configuration does.
 func (s *system) compareOverlay(ctx context.Context, o options) (pairs []pair, err error) {
 	if !o.wants(overlayRow) {
 		return nil, nil
@@ -59,6 +59,14 @@ func (s *system) compareOverlay(ctx context.Context, o options) (pairs []pair, e
 	if err := subjects[1].Await(ctx, func() error { return subjects[1].service.follows(hash) }); err != nil {
 		return nil, err
 	}
+	if pairs, err = s.takePairs(ctx, o, subjects); err != nil {
+		return nil, err
+	}
+	return pairs, subjects[1].service.follows(hash)
+}
+
+// takePairs measures two url-api in turns: the first is without something, the second with it.
+func (s *system) takePairs(ctx context.Context, o options, subjects [2]*subject) (list []pair, err error) {
 	requests := s.followed()
 	for _, v := range subjects {
 		every := load.Plan{Requests: requests, Count: len(requests), Connections: o.connections, Duration: time.Minute}
@@ -69,7 +77,7 @@ func (s *system) compareOverlay(ctx context.Context, o options) (pairs []pair, e
 	plan := load.Plan{
 		Requests: requests, Order: load.Zipf(seed, 1.1, len(requests), 1<<20), Connections: o.connections, Duration: o.duration() / 2,
 	}
-	for n := range o.rounds * overlayPairs {
+	for n := range o.rounds * pairsOfRound {
 		var got [2]sample
 		for i := range subjects {
 			first := (i + n) % 2 // each goes first as often
@@ -77,11 +85,11 @@ func (s *system) compareOverlay(ctx context.Context, o options) (pairs []pair, e
 				return nil, err
 			}
 		}
-		pairs = append(pairs, pair{without: got[0], with: got[1]})
-		fmt.Fprintf(os.Stderr, "bench: pair %d of %d: with an overlay %8.0f requests/s  %5.1f µs CPU, without %8.0f requests/s  %5.1f µs CPU\n",
-			n+1, o.rounds*overlayPairs, got[1].perSecond, micros(got[1].cpu), got[0].perSecond, micros(got[0].cpu))
+		list = append(list, pair{without: got[0], with: got[1]})
+		fmt.Fprintf(os.Stderr, "bench: pair %d of %d: %s %8.0f requests/s  %5.1f µs CPU, %s %8.0f requests/s  %5.1f µs CPU\n", n+1, o.rounds*pairsOfRound,
+			subjects[1].name, got[1].perSecond, micros(got[1].cpu), subjects[0].name, got[0].perSecond, micros(got[0].cpu))
 	}
-	return pairs, subjects[1].service.follows(hash)
+	return list, nil
 }
 
 // follows returns nil when a service has an overlay in force.

@@ -105,21 +105,47 @@ func (t *redirects) spans() string {
 	return b.String()
 }
 
-// overlayTable writes how url-api with an overlay stands to the same without.
-func overlayTable(o options, pairs []pair) string {
+// pairTable writes how url-api with something stands to the same without, and returns the medians of the ratios.
+func pairTable(b *strings.Builder, o options, what string, pairs []pair) (speed, cpu float64) {
 	var with, without []sample
 	for _, p := range pairs {
 		with, without = append(with, p.with), append(without, p.without)
 	}
+	fmt.Fprintf(b, "%d pairs of %v each, %d connections.\n\n", len(pairs), o.duration()/2, o.connections)
+	fmt.Fprintf(b, "| | with %s | without | ratio |\n| --- | ---: | ---: | ---: |\n", what)
+	speeds, cpus := ratios(with, without, perSecond), ratios(with, without, cpuTime)
+	fmt.Fprintf(b, "| requests/s | %.0f | %.0f | %s |\n", median(pick(with, perSecond)), median(pick(without, perSecond)), spread(speeds))
+	fmt.Fprintf(b, "| CPU a request, µs | %.1f | %.1f | %s |\n", median(pick(with, cpuTime)), median(pick(without, cpuTime)), spread(cpus))
+	return median(speeds), median(cpus)
+}
+
+// overlayTable writes how url-api with an overlay stands to the same without.
+func overlayTable(o options, pairs []pair) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d pairs of %v each, %d connections.\n\n", len(pairs), o.duration()/2, o.connections)
-	fmt.Fprintf(&b, "| | with an overlay | without | ratio |\n| --- | ---: | ---: | ---: |\n")
-	speed, cpu := ratios(with, without, perSecond), ratios(with, without, cpuTime)
-	fmt.Fprintf(&b, "| requests/s | %.0f | %.0f | %s |\n", median(pick(with, perSecond)), median(pick(without, perSecond)), spread(speed))
-	fmt.Fprintf(&b, "| CPU a request, µs | %.1f | %.1f | %s |\n\n%s", median(pick(with, cpuTime)), median(pick(without, cpuTime)), spread(cpu), barHead)
+	speed, cpu := pairTable(&b, o, "an overlay", pairs)
+	b.WriteString("\n" + barHead)
 	within := func(ratio float64) bool { return ratio >= 0.98 && ratio <= 1.02 }
-	bar(&b, "an overlay changes requests a second by at most 0.02", median(speed), within(median(speed)))
-	bar(&b, "and CPU time a request as little", median(cpu), within(median(cpu)))
+	bar(&b, "an overlay changes requests a second by at most 0.02", speed, within(speed))
+	bar(&b, "and CPU time a request as little", cpu, within(cpu))
+	return b.String()
+}
+
+// journalTable writes what an append costs, and how url-api with a journal stands to the same without.
+func journalTable(o options, appends []appended, pairs []pair) string {
+	var b strings.Builder
+	speed, _ := pairTable(&b, o, "a journal", pairs)
+	fmt.Fprintf(&b, "\n| goroutines that append | ns an append | CPU, ns | allocations | with `Sync`: appends/s | each waits, ms |\n")
+	fmt.Fprintf(&b, "| ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	slowest, allocations := 0.0, 0.0
+	for _, a := range appends {
+		slowest, allocations = max(slowest, float64(a.cached.cpu)), max(allocations, a.cached.allocations)
+		fmt.Fprintf(&b, "| %d | %d | %d | %.2f | %.0f | %.2f |\n", a.goroutines, a.cached.each, a.cached.cpu, a.cached.allocations,
+			float64(time.Second)/float64(max(1, a.synced.each)), millis(a.synced.each*time.Duration(a.goroutines)))
+	}
+	b.WriteString("\n" + barHead)
+	bar(&b, "with a journal: at least 0.95 of the requests a second without", speed, speed >= 0.95)
+	bar(&b, "an append costs less than a microsecond of CPU", slowest/1000, slowest < 1000)
+	bar(&b, "and allocates nothing", allocations, allocations < 0.01)
 	return b.String()
 }
 
@@ -154,7 +180,7 @@ func factTable(facts []fact) string {
 type part struct{ name, text string }
 
 // marks are the parts that a document must have.
-var marks = [...]string{"bars", "redirects", "overlay", "paths", "overload", "controller", "machine"}
+var marks = [...]string{"bars", "redirects", "overlay", "journal", "paths", "overload", "controller", "machine"}
 
 // parts are what the first table is written as.
 func (t *redirects) parts(o options) (list []part) {

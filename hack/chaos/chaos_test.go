@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zeromicro/go-zero/core/logx"
+
 	"github.com/linktrail/linktrail/hack/testenv"
 )
 
@@ -18,6 +20,7 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
+	logx.Disable()
 	os.Exit(testenv.WithCommands(m, &binaries, "../../apps/url-api", "../../apps/analytics-rpc", "../../apps/analytics-consumer"))
 }
 

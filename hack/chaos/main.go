@@ -46,6 +46,8 @@ type builds struct {
 	dir   string
 	mu    sync.Mutex
 	ready map[bool]string
+	// revision is what they were built from.
+	revision string
 }
 
 // binaries is the folder of the services' binaries: those whose clock goes back, or the usual ones.
@@ -63,10 +65,11 @@ func (o options) binaries(ctx context.Context, clock bool) (string, error) {
 	if !clock {
 		compile = func(ctx context.Context, dir string) error { return build(ctx, dir) }
 	}
+	from := revision(ctx)
 	if err := compile(ctx, dir); err != nil {
 		return "", err
 	}
-	o.built.ready[clock] = dir
+	o.built.ready[clock], o.built.revision = dir, from
 	return dir, nil
 }
 

@@ -17,11 +17,11 @@ import (
 // place says where and of what a result was measured.
 func (r *result) place(ctx context.Context, t *trial) {
 	r.Machine, r.System = machine.Processor()+", "+machine.Memory(), machine.System()
-	r.Revision = revision(ctx)
+	r.Revision = t.options.built.revision
 	r.Versions = fmt.Sprintf("Go %s, Kafka %s, PostgreSQL %s", strings.TrimPrefix(runtime.Version(), "go"), t.kafkaVersion(ctx), t.postgresVersion(ctx))
 }
 
-// revision is the commit that the services were built from.
+// revision is the commit of the tree.
 func revision(ctx context.Context) string {
 	head, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {

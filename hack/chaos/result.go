@@ -31,7 +31,7 @@ type result struct {
 	Times int    `json:"times"`
 	// FaultSeconds is how long the fault lasted, from the first harm until all was mended, QuietSeconds how long it took
 	// after the load until the store had everything.
-	FaultSeconds float64 `json:"lastedseconds"`
+	FaultSeconds float64 `json:"fault_seconds"`
 	QuietSeconds float64 `json:"quiet_seconds"`
 	Rate         float64 `json:"rate"`
 	// Attempts are redirects that were asked for, Answered those whose 302 was read whole, Failed those without an answer,
@@ -208,8 +208,11 @@ func table(rows []result) string {
 	fmt.Fprintf(&b, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n")
 	for _, r := range rows {
 		word := "kept"
-		if !r.Held {
+		switch {
+		case !r.Held:
 			word = "**" + r.Why + "**"
+		case r.Lost > 0:
+			word = "lost, and counted"
 		}
 		fmt.Fprintf(&b, "| %s | %d | %.0f | %d | %d | %d | %d | %s | %d | %.2f | %.2f | %.0f | %s |\n", r.Fault, r.Times, r.FaultSeconds,
 			r.Answered, r.AnsweredDuring, r.Failed+r.Refused, r.Lost, counted(r.Counted), r.Doubled, r.P99Before, r.P99During, r.QuietSeconds, word)

@@ -262,12 +262,24 @@ func (v *service) begin() (err error) {
 	return err
 }
 
+// readyWithin is how long a service may take until it is ready. A consumer waits for the session of one that could not take
+// leave, because Kafka was ended with it; and that begins anew when Kafka does.
+const readyWithin = 3 * time.Minute
+
 // start starts the process and waits until it is ready.
 func (v *service) start(ctx context.Context) error {
 	if err := v.begin(); err != nil {
 		return err
 	}
-	return v.Await(ctx, process.Answers("http://"+v.ops+"/readyz"))
+	ready := process.Answers("http://" + v.ops + "/readyz")
+	err := until(ctx, readyWithin, v.name+" is ready", func() bool { return v.Alive() != nil || ready() == nil })
+	if dead := v.Alive(); dead != nil {
+		return dead
+	}
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, v.Log())
+	}
+	return nil
 }
 
 var scraper = &http.Client{Timeout: 5 * time.Second}

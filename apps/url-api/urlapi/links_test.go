@@ -144,6 +144,13 @@ func testDelete(t *testing.T, s *server) {
 	s.mustCall(t, http.StatusNotFound, http.MethodGet, "/api/v1/links/delete", "")
 	s.mustCall(t, http.StatusNotFound, http.MethodDelete, "/api/v1/links/delete", "")
 	s.mustCall(t, http.StatusCreated, http.MethodPost, "/api/v1/links", `{"url":"http://a.example","slug":"delete"}`)
+	for _, value := range []string{"yes", "1", "TRUE"} {
+		s.mustCall(t, http.StatusBadRequest, http.MethodDelete, "/api/v1/links/delete?purge="+value, "")
+	}
+	s.mustCall(t, http.StatusNoContent, http.MethodDelete, "/api/v1/links/delete?purge=true", "")
+	s.mustCall(t, http.StatusNotFound, http.MethodDelete, "/api/v1/links/delete?purge=true", "")
+	s.mustCall(t, http.StatusCreated, http.MethodPost, "/api/v1/links", `{"url":"http://a.example","slug":"delete"}`)
+	s.mustCall(t, http.StatusNoContent, http.MethodDelete, "/api/v1/links/delete?purge=false", "")
 }
 
 func testList(t *testing.T, s *server) {

@@ -81,14 +81,15 @@ func TestLinktrail(t *testing.T) {
 	r.upgrade(t, "urlApi.replicas=2", "urlApi.service.type=NodePort", "urlApi.resources.requests.cpu=100m", "urlApi.config.Door.Shed.Target=0s")
 	t.Run("OK pods are deleted under load", func(t *testing.T) {
 		load := startLoad(t, r, lively)
-		load.during(func() {
-			for _, pod := range r.pods(t, "") {
+		pods := r.pods(t, "")
+		lasted := load.during(func() {
+			for _, pod := range pods {
 				t.Logf("%d clicks are answered; deleting %s", load.answered(), pod.Metadata.Name)
 				r.kubectl(t, "delete", "pod", pod.Metadata.Name, "--timeout", "5m")
 				r.settle(t)
 			}
 		})
-		load.survive(t, "each pod deleted, one by one")
+		load.survive(t, "pods-deleted", "each pod deleted, one after the other", len(pods), lasted)
 		load.allAnswered(t)
 	})
 	t.Run("OK helm upgrade under load", func(t *testing.T) {
@@ -97,7 +98,7 @@ func TestLinktrail(t *testing.T) {
 			before[pod.Metadata.Name] = true
 		}
 		load := startLoad(t, r, lively)
-		load.during(func() { r.upgrade(t, "logLevel=error") })
+		lasted := load.during(func() { r.upgrade(t, "logLevel=error") })
 		for _, app := range []string{"url-api", "analytics-rpc", "analytics-consumer"} {
 			for _, pod := range r.pods(t, app) {
 				if before[pod.Metadata.Name] {
@@ -105,7 +106,7 @@ func TestLinktrail(t *testing.T) {
 				}
 			}
 		}
-		load.survive(t, "rolling upgrade")
+		load.survive(t, "upgrade", "rolling upgrade", 1, lasted)
 		load.allAnswered(t)
 	})
 	t.Run("OK the node is paused under load", func(t *testing.T) { paused(t, r) })
@@ -123,14 +124,14 @@ func paused(t *testing.T, r *release) {
 	node := run(t, nil, "kubectl", "get", "nodes", "-o", "jsonpath={.items[0].metadata.name}") // kind's container has its name
 	load := startLoad(t, r, lively)
 	load.wait(t, enough/2)
-	load.during(func() {
+	lasted := load.during(func() {
 		run(t, nil, "docker", "pause", node)
 		defer run(t, nil, "docker", "unpause", node)
 		time.Sleep(pause)
 	})
 	doors.Eventually(t, "the API server answers", cluster)
 	r.settle(t)
-	load.survive(t, fmt.Sprintf("the node paused for %v", pause))
+	load.survive(t, "node-paused", fmt.Sprintf("the node's container paused for %v", pause), 1, lasted)
 }
 
 // click makes a link, clicks on it, and wants one trace and one click counted, as a user sees it by NOTES' port-forwards.

@@ -4,6 +4,7 @@ package kind
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
@@ -38,8 +39,9 @@ type load struct {
 	ledger   map[string]map[string]bool // traces of the answered clicks, by code
 	silent   map[string]int             // attempts without an answer, whether the client made them again or not, by code
 	failures []string
+	attempts int
 	faulty   bool               // a fault goes on
-	latency  [2][]time.Duration // of answered clicks, without a fault and with one
+	latency  [2][]time.Duration // of answered clicks, by phase
 }
 
 // startLoad returns once some clicks were answered. They come by the node's ports, so url-api's Service must have these.
@@ -97,13 +99,14 @@ func (l *load) run() {
 		code, client := codes[i%links], clients[i/links%len(clients)]
 		running.Go(func() {
 			defer func() { <-slots }()
-			at, attempts := time.Now(), 0
+			at, attempts, phase := time.Now(), 0, l.phase()
 			ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 				GotConn: func(httptrace.GotConnInfo) { attempts++ },
 			})
 			id, err := l.doors.ClickWith(ctx, client, code, l.links[code])
 			l.mu.Lock()
 			defer l.mu.Unlock()
+			l.attempts++
 			if err != nil {
 				l.silent[code] += max(attempts, 1)
 				l.failures = append(l.failures, fmt.Sprintf("%s, after %v: %v", at.Format(time.TimeOnly), time.Since(at), err))
@@ -111,10 +114,6 @@ func (l *load) run() {
 			}
 			l.ledger[code][id] = true
 			l.silent[code] += attempts - 1
-			phase := 0
-			if l.faulty {
-				phase = 1
-			}
 			l.latency[phase] = append(l.latency[phase], time.Since(at))
 		})
 	}
@@ -151,11 +150,23 @@ func (l *load) wait(t *testing.T, more int) {
 	})
 }
 
-// during does something to the system; which clicks were answered meanwhile is told of on their own.
-func (l *load) during(fault func()) {
+// during does something to the system, and returns for how long. Which clicks were answered meanwhile is told of on their own.
+func (l *load) during(fault func()) time.Duration {
+	begin := time.Now()
 	l.mark(true)
+	defer l.mark(false)
 	fault()
-	l.mark(false)
+	return time.Since(begin)
+}
+
+// phase is 1 during a fault, and 0 else.
+func (l *load) phase() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.faulty {
+		return 1
+	}
+	return 0
 }
 
 func (l *load) mark(faulty bool) {
@@ -164,37 +175,56 @@ func (l *load) mark(faulty bool) {
 	l.faulty = faulty
 }
 
-// survive ends the load once there were enough clicks, and wants what stop does. It tells what became of them as a row of
-// docs/reliability.md.
-func (l *load) survive(t *testing.T, fault string) {
+// survive ends the load once there were enough clicks, and wants what stop does. It tells what became of them as a line of
+// docs/reliability.jsonl.
+func (l *load) survive(t *testing.T, name, fault string, times int, lasted time.Duration) {
 	t.Helper()
 	if n := l.answered(); n < enough {
 		l.wait(t, enough-n)
 	}
-	l.stop(t)
-	before, during := percentile(l.latency[0]), percentile(l.latency[1])
-	t.Logf("| %s | %d | %d | %v | %v |", fault, l.answered(), len(l.failures), before, during)
+	begin := time.Now()
+	stored := l.stop(t)
+	if len(l.latency[1]) == 0 {
+		t.Fatal("no click was answered during the fault")
+	}
+	node := strings.Fields(run(t, nil, "kubectl", "get", "nodes", "-o", "jsonpath={.items[0].status.capacity.cpu} {.items[0].status.capacity.memory}"+
+		" {.items[0].status.nodeInfo['operatingSystem','kernelVersion','architecture','kubeletVersion']}"))
+	row, err := json.Marshal(map[string]any{
+		"name": name, "driver": "kgo", "where": "kind", "fault": fault, "times": times,
+		"fault_seconds": lasted.Seconds(), "quiet_seconds": time.Since(begin).Seconds(), "rate": l.rate,
+		"attempts": l.attempts, "answered": l.answered(), "answered_during": len(l.latency[1]), "failed": len(l.failures),
+		"unanswered_but_stored": stored - l.answered(), "rows": stored,
+		"p99_before_ms": percentile(l.latency[0]), "p99_during_ms": percentile(l.latency[1]), "held": true,
+		"machine": node[0] + " cores, " + node[1], "system": node[2] + " " + node[3] + ", " + node[4], "versions": "Kubernetes " + node[5],
+		"measured": time.Now().UTC().Truncate(time.Second),
+	})
+	must(t, err)
+	t.Logf("%s", row)
 }
 
-// percentile is the 99th.
-func percentile(of []time.Duration) time.Duration {
-	if len(of) == 0 {
-		return 0
-	}
+// percentile is the 99th, in milliseconds.
+func percentile(of []time.Duration) float64 {
 	slices.Sort(of)
-	return of[len(of)*99/100].Round(100 * time.Microsecond)
+	return float64(of[len(of)*99/100].Microseconds()) / 1000
 }
 
 // stop ends it after some more clicks. Each that was answered is stored and counted, once. So is nothing else, save a click
 // that had no answer: whether it counts, its visitor cannot know.
-func (l *load) stop(t *testing.T) {
+func (l *load) stop(t *testing.T) (stored int) {
 	t.Helper()
 	l.wait(t, underLoad)
 	l.end()
 	t.Logf("%d clicks were answered, and attempts without an answer are %v; %d redirects failed", l.answered(), l.silent, len(l.failures))
 	for code := range l.links {
-		doors.Eventually(t, "the clicks that were answered are those that are stored and counted", func() error { return l.compare(code) })
+		doors.Eventually(t, "the clicks that were answered are those that are stored and counted", func() error {
+			n, err := l.compare(code)
+			if err == nil {
+				stored += n
+			}
+			return err
+		})
 	}
+	return stored
 }
 
 // allAnswered wants no redirect to have failed, once the load has ended.
@@ -205,17 +235,17 @@ func (l *load) allAnswered(t *testing.T) {
 	}
 }
 
-// compare says how what is stored differs from the ledger.
-func (l *load) compare(code string) error {
+// compare returns how many clicks are stored of a link, or how they differ from the ledger.
+func (l *load) compare(code string) (int, error) {
 	stored, err := l.doors.StoredClicks(code)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	answered, seen := l.ledger[code], make(map[string]bool)
 	var others []doors.StoredClick
 	for _, click := range stored {
 		if seen[click.TraceID] {
-			return fmt.Errorf("link %s: the click of trace %s is stored twice", code, click.TraceID)
+			return 0, fmt.Errorf("link %s: the click of trace %s is stored twice", code, click.TraceID)
 		}
 		seen[click.TraceID] = true
 		if !answered[click.TraceID] {
@@ -223,14 +253,14 @@ func (l *load) compare(code string) error {
 		}
 	}
 	if found := len(stored) - len(others); found != len(answered) {
-		return fmt.Errorf("link %s: %d of %d answered clicks are stored", code, found, len(answered))
+		return 0, fmt.Errorf("link %s: %d of %d answered clicks are stored", code, found, len(answered))
 	}
 	if len(others) > l.silent[code] {
-		return fmt.Errorf("link %s: with %d attempts without an answer, stored beyond what was answered are %v", code, l.silent[code], others)
+		return 0, fmt.Errorf("link %s: with %d attempts without an answer, stored beyond what was answered are %v", code, l.silent[code], others)
 	}
 	counted, err := l.doors.Clicks(code)
 	if err == nil && counted != len(stored) {
 		err = fmt.Errorf("link %s: %d clicks are counted, %d stored", code, counted, len(stored))
 	}
-	return err
+	return len(stored), err
 }

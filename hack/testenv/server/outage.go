@@ -14,7 +14,6 @@ type running struct {
 	*launch
 	process *process
 	ready   func(context.Context) error
-	within  time.Duration
 }
 
 func (s *Session) runs(name string, r *running) {
@@ -69,13 +68,16 @@ func (s *Session) End(ctx context.Context, name string, signal syscall.Signal) e
 	}
 }
 
+// beginWithin is how long a server may take that is begun again: it has data to look through, and clients that wait for it.
+const beginWithin = 4 * time.Minute
+
 // Begin runs a server that was ended again, with the same data and ports, and returns when it answers.
 func (s *Session) Begin(ctx context.Context, name string) error {
 	r, err := s.find(name)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.within)
+	ctx, cancel := context.WithTimeout(ctx, beginWithin)
 	defer cancel()
 	for {
 		old := r.process.cmd
@@ -84,7 +86,7 @@ func (s *Session) Begin(ctx context.Context, name string) error {
 		if r.process, err = r.spawn(cmd, r.process.stopSignal); err != nil {
 			return err
 		}
-		err = r.process.await(ctx, r.within, r.ready)
+		err = r.process.await(ctx, beginWithin, r.ready)
 		// PostgreSQL refuses to start as long as processes of one that was killed are there.
 		if !errors.Is(err, errExited) || ctx.Err() != nil {
 			return err

@@ -47,7 +47,7 @@ func (l *launch) serve(ctx context.Context, cmd *exec.Cmd, stop syscall.Signal, 
 	if err != nil {
 		return err
 	}
-	l.session.runs(l.name, &running{launch: l, process: p, ready: ready, within: within})
+	l.session.runs(l.name, &running{launch: l, process: p, ready: ready})
 	return p.await(ctx, within, ready)
 }
 

@@ -212,7 +212,7 @@ func (s *stream) raw(t *testing.T, n int) []*franz.Record {
 }
 
 func demonstrateFromTheFirst(t *testing.T, v variant) {
-	s := newStream(t, variant{clickstream.DriverKgo, v.secure}, 2)
+	s := newStream(t, variant{driver: clickstream.DriverKgo, secure: v.secure}, 2)
 	p := s.publisher(t)
 	all := s.publish(t, p, 10)
 	MustClose(t, p)
@@ -222,7 +222,7 @@ func demonstrateFromTheFirst(t *testing.T, v variant) {
 }
 
 func demonstrateBatches(t *testing.T, v variant) {
-	s := newStream(t, variant{clickstream.DriverKgo, v.secure}, 4)
+	s := newStream(t, variant{driver: clickstream.DriverKgo, secure: v.secure}, 4)
 	p := s.publisher(t)
 	all := s.publish(t, p, 500)
 	MustClose(t, p)
@@ -244,7 +244,7 @@ func demonstrateBatches(t *testing.T, v variant) {
 }
 
 func demonstrateOffsets(t *testing.T, v variant) {
-	s := newStream(t, variant{clickstream.DriverKgo, v.secure}, 1)
+	s := newStream(t, variant{driver: clickstream.DriverKgo, secure: v.secure}, 1)
 	p := s.publisher(t)
 	all := s.publish(t, p, 5)
 	MustClose(t, p)

@@ -26,7 +26,7 @@ import (
 // filled returns a stream with n clicks in its topic.
 func filled(t *testing.T, v variant, partitions, n int) (*stream, map[uuid.UUID]sent) {
 	t.Helper()
-	s := newStream(t, variant{clickstream.DriverKgo, v.secure}, partitions)
+	s := newStream(t, variant{driver: clickstream.DriverKgo, secure: v.secure}, partitions)
 	p := s.publisher(t)
 	all := s.publish(t, p, n)
 	MustClose(t, p)

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/linktrail/linktrail/internal/clickstream"
+	"github.com/linktrail/linktrail/internal/clickstream/journal"
 )
 
 // away returns an address at which nothing listens.
@@ -124,6 +125,13 @@ func demonstrateNeverBlocks(t *testing.T, v variant) {
 		t.Errorf("%d clicks took %v", clicks, took)
 	}
 	s.wantMetric(t, queue, "linktrail_clicks_queue_limit")
+	if v.journal { // which has room for them
+		s.wantMetric(t, clicks, "linktrail_clicks_journal_appended_total")
+		s.wantMetric(t, 0, "linktrail_clicks_dropped_total", "queue_full")
+		s.wantMetric(t, 0, "linktrail_clicks_journal_dropped_total", "refused")
+		s.wantMetric(t, 0, "linktrail_clicks_journal_dropped_total", "overwritten")
+		return
+	}
 	full := func() float64 { return s.metric(t, "linktrail_clicks_dropped_total", "queue_full") }
 	if v.driver == clickstream.DriverKq {
 		// kq itself takes a few thousand before it blocks.
@@ -259,6 +267,17 @@ func demonstrateCloseCounts(t *testing.T, v variant) {
 	if broken(CloseCounts, v) {
 		want = "0 clicks were not handed over in time and are lost, and so may be those in kq's hands"
 	}
+	if v.journal && v.driver == clickstream.DriverKgo { // none is lost
+		left, ok := errors.AsType[*journal.LeftError](err)
+		if !ok || left.Clicks != 50 {
+			t.Errorf("got %v, want that 50 clicks are left", err)
+		}
+		s.wantMetric(t, 0, "linktrail_clicks_dropped_total", "closed")
+		s.wantDropped(t, 0, "closed")
+		s.publish(t, p, 3)
+		s.wantMetric(t, 3, "linktrail_clicks_journal_dropped_total", "refused")
+		return
+	}
 	if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want %q", err, want)
 	}
@@ -266,9 +285,13 @@ func demonstrateCloseCounts(t *testing.T, v variant) {
 		s.wantMetric(t, 50, "linktrail_clicks_dropped_total", "closed")
 		s.wantDropped(t, 50, "closed")
 	}
-	before := s.metric(t, "linktrail_clicks_dropped_total", "closed")
+	name, reason := "linktrail_clicks_dropped_total", "closed"
+	if v.journal {
+		name, reason = "linktrail_clicks_journal_dropped_total", "refused"
+	}
+	before := s.metric(t, name, reason)
 	s.publish(t, p, 3)
-	s.wantMetric(t, before+3, "linktrail_clicks_dropped_total", "closed")
+	s.wantMetric(t, before+3, name, reason)
 	if err := p.Close(t.Context()); err != nil {
 		t.Errorf("closed again: %v", err)
 	}

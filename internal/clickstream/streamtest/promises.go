@@ -21,6 +21,7 @@ const (
 	Retried       = "what could not be sent is sent when the broker is back"
 	RefusedIsSeen = "a click that the broker refuses is counted, and its span failed"
 	CloseCounts   = "closing says how many clicks were lost"
+	Survives      = "a click is sent though its publisher was killed while the broker was away, when a journal has it"
 	FromTheFirst  = "a new group begins at the first record"
 	BatchRetried  = "a batch that cannot be written is handed over again, and nothing after it is committed"
 	HoldsBack     = "a record that its handler gives up holds back the commit of those after it"
@@ -44,6 +45,7 @@ func Promises() []Promise {
 		{Text: Retried, Kq: "no: kq drops a chunk whose attempts failed"},
 		{Text: RefusedIsSeen, Kq: "no: acks=0, nobody is told"},
 		{Text: CloseCounts, Kq: "no: what kq itself held is not known"},
+		{Text: Survives, Kq: "no: it leaves the journal when kq has taken it"},
 		{Text: FromTheFirst},
 		{Text: BatchRetried},
 		{Text: HoldsBack, Kq: "no: it commits by highest offset; so linktrail's handler never gives up, it blocks until all is stored"},

@@ -2,6 +2,7 @@ package streamtest
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ func demonstrations() map[string]func(t *testing.T, v variant) {
 		Retried:       demonstrateRetried,
 		RefusedIsSeen: demonstrateRefusedIsSeen,
 		CloseCounts:   demonstrateCloseCounts,
+		Survives:      demonstrateSurvives,
 		FromTheFirst:  demonstrateFromTheFirst,
 		BatchRetried:  demonstrateBatchRetried,
 		HoldsBack:     demonstrateHoldsBack,
@@ -33,7 +35,13 @@ func demonstrations() map[string]func(t *testing.T, v variant) {
 	}
 }
 
-// TestPromises demonstrates every row for both drivers, for kgo over SASL_SSL too, and prints the table of what it saw.
+// ofPublishers are the promises of publishers, which a journal in front must keep too.
+func ofPublishers() []string {
+	return []string{Carries, NoKey, NeverBlocks, Acknowledged, Retried, RefusedIsSeen, CloseCounts}
+}
+
+// TestPromises demonstrates every row for both drivers, for kgo over SASL_SSL too, those of publishers behind a journal as well,
+// and prints the table of what it saw.
 func TestPromises(t *testing.T) {
 	shown := demonstrations()
 	seen := Promises()
@@ -44,7 +52,11 @@ func TestPromises(t *testing.T) {
 			t.Errorf("nothing demonstrates %q", p.Text)
 			continue
 		}
-		for _, v := range []variant{{driver: clickstream.DriverKgo}, {clickstream.DriverKgo, true}, {driver: clickstream.DriverKq}} {
+		variants := []variant{{driver: clickstream.DriverKgo}, {driver: clickstream.DriverKgo, secure: true}, {driver: clickstream.DriverKq}}
+		if slices.Contains(ofPublishers(), p.Text) {
+			variants = append(variants, variant{driver: clickstream.DriverKgo, journal: true}, variant{driver: clickstream.DriverKq, journal: true})
+		}
+		for _, v := range variants {
 			t.Run(p.Text+"/"+v.String(), func(t *testing.T) {
 				v.parallel(t)
 				t.Cleanup(func() {

@@ -14,7 +14,7 @@ import (
 )
 
 func demonstrateSecure(t *testing.T, v variant) {
-	s := newStream(t, variant{clickstream.DriverKgo, true}, 1)
+	s := newStream(t, variant{driver: clickstream.DriverKgo, secure: true}, 1)
 	s.Driver = v.driver
 	if broken(Secure, v) {
 		wantRefused(t, s.Config, "ClickStream.TLS.Enabled", "Driver kgo")
@@ -24,7 +24,7 @@ func demonstrateSecure(t *testing.T, v variant) {
 	}
 	for _, mechanism := range []string{clickstream.SASLPlain, clickstream.SASLScramSHA256, clickstream.SASLScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
-			secure := newStream(t, variant{clickstream.DriverKgo, true}, 1)
+			secure := newStream(t, variant{driver: clickstream.DriverKgo, secure: true}, 1)
 			secure.SASL.Mechanism = mechanism
 			carry(t, secure, clickstream.DriverKgo)
 		})

@@ -30,6 +30,7 @@ import (
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/clickstream/driver"
+	"github.com/linktrail/linktrail/internal/clickstream/journal"
 )
 
 // patience is how long the tests wait for what must happen.
@@ -42,6 +43,9 @@ func TestMain(m *testing.M) {
 	// With a propagator that knows baggage, which the services' does not: none may be sent all the same.
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
 	if file := os.Getenv(childFile); file != "" {
+		if dir := os.Getenv(childJournal); dir != "" {
+			os.Exit(publishUntilKilled(file, dir))
+		}
 		os.Exit(consumeUntilKilled(file))
 	}
 	// These tests wait most of the time, for sessions that end and for brokers that are away.
@@ -55,20 +59,25 @@ func TestMain(m *testing.M) {
 // stream is a topic and a group of a test's own.
 type stream struct {
 	clickstream.Config
+	journal  journal.Config // in front of the publisher, where it has a folder
 	registry *prometheus.Registry
 	spans    *tracetest.SpanRecorder
 	provider *sdktrace.TracerProvider
 }
 
-// variant is a driver and how it reaches the brokers.
+// variant is a driver, how it reaches the brokers, and whether a journal is in front of its publisher.
 type variant struct {
-	driver string
-	secure bool
+	driver  string
+	secure  bool
+	journal bool
 }
 
 func (v variant) String() string {
-	if v.secure {
+	switch {
+	case v.secure:
 		return v.driver + " over SASL_SSL"
+	case v.journal:
+		return v.driver + " behind a journal"
 	}
 	return v.driver
 }
@@ -93,6 +102,9 @@ func newStream(t *testing.T, v variant, partitions int) *stream {
 		s.Brokers = server.TLSBrokers
 		s.TLS = clickstream.TLS{Enabled: true, CAFile: server.CAFile}
 		s.SASL = clickstream.SASL{Mechanism: clickstream.SASLScramSHA512, Username: server.Username, Password: server.Password}
+	}
+	if v.journal {
+		s.journal = smallJournal(t.TempDir())
 	}
 	MustMakeTopics(t, s.Config, partitions)
 	if v.driver == clickstream.DriverKq {
@@ -169,7 +181,7 @@ func (s *stream) with(t *testing.T, driverName string) *stream {
 func (s *stream) publisher(t *testing.T) clickstream.Publisher {
 	t.Helper()
 	s.registry = prometheus.NewRegistry()
-	p, err := driver.Publisher(s.Config, driver.Options{Registerer: s.registry, TracerProvider: s.provider})
+	p, err := driver.Publisher(s.Config, driver.Options{Registerer: s.registry, TracerProvider: s.provider, Journal: s.journal})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func TestMakeTopics(t *testing.T) {
 }
 
 func TestDeadLetters(t *testing.T) {
-	for _, v := range []variant{{driver: clickstream.DriverKgo}, {clickstream.DriverKgo, true}, {driver: clickstream.DriverKq}} {
+	for _, v := range []variant{{driver: clickstream.DriverKgo}, {driver: clickstream.DriverKgo, secure: true}, {driver: clickstream.DriverKq}} {
 		t.Run(v.String(), func(t *testing.T) {
 			v.parallel(t)
 			s := newStream(t, v, 1)

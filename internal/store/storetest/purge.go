@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -137,7 +138,8 @@ func testPurgeAmongWriters(t *testing.T, fresh func(*testing.T) store.Config) {
 	MustMigrate(t, c)
 	stores := []store.Store{MustOpen(t, c), MustOpen(t, c), MustOpen(t, c)}
 	const writers, rounds = 4, 8
-	ctx := background(t, 2*time.Minute)
+	ctx, cancel := context.WithCancel(background(t, 2*time.Minute))
+	defer cancel()
 	stays := MustCreate(t, stores[0], "stays")
 	var current, written atomic.Int64
 	var writing sync.WaitGroup
@@ -155,11 +157,13 @@ func testPurgeAmongWriters(t *testing.T, fresh func(*testing.T) store.Config) {
 				at := noon.Add(time.Duration(n*writers+int64(i)) * time.Millisecond)
 				if _, err := stores[i%2].WriteClicks(ctx, clicksAt(current.Load(), at, 20)); err != nil {
 					t.Errorf("write: %v", err)
+					cancel()
 					return
 				}
 				got, err := stores[i%2].WriteClicks(ctx, clicksAt(stays.ID, at, 2))
 				if err != nil {
 					t.Errorf("write: %v", err)
+					cancel()
 					return
 				}
 				written.Add(int64(got))

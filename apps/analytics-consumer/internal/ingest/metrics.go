@@ -24,7 +24,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		duplicate: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "linktrail_clicks_duplicate_total",
-			Help: "Clicks delivered again, which the store had already and which changed nothing.",
+			Help: "Clicks that changed nothing: delivered again, of a purged link, or from before what the retention keeps.",
 		}),
 		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "linktrail_clicks_dead_letter_total",

@@ -156,7 +156,7 @@ func (a *app) verify(ctx context.Context, s store.Store, v verification) error {
 		wrong = append(wrong, fmt.Sprintf("the topic dropped %d records before they were consumed", k.Lost))
 	}
 	if k := done.Kafka; k != nil && k.Records != nil && k.Records.Missing > 0 {
-		wrong = append(wrong, fmt.Sprintf("%s were consumed and are nowhere", clicks(k.Records.Missing)))
+		wrong = append(wrong, fmt.Sprintf("%d consumed clicks are nowhere", k.Records.Missing))
 	}
 	done.OK = len(wrong) == 0
 	if err := a.print(done, func(w io.Writer) error { return verifiedTable(w, done) }); err != nil {
@@ -198,7 +198,7 @@ func (v verification) stream(data string) (clickstream.Config, error) {
 }
 
 // offsetsDeadline is how long the brokers may take to tell their offsets.
-const offsetsDeadline = 30 * time.Second
+const offsetsDeadline = 10 * time.Second
 
 func (a *app) verifyStream(ctx context.Context, s store.Store, c clickstream.Config, v verification) (*streamState, error) {
 	state := &streamState{Topic: c.Topic, Group: c.Group}

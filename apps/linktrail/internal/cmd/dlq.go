@@ -276,7 +276,7 @@ cannot be sent back.`,
 		Example: `  linktrail dlq retry 0:42 0:43
   linktrail dlq retry --reason newer_version
   linktrail dlq retry --all --config etc/analytics-consumer.yaml`,
-		Args: func(c *cobra.Command, args []string) error { return chosen.choose(c, args) },
+		Args: chosen.choose,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withDeadLetters(c, f, func(box *deadletter.Box) error {
 				retried, cut := 0, 0
@@ -321,7 +321,7 @@ it says how many these would be. Their content stays in Kafka until the retentio
 		Example: `  linktrail dlq drop 0:42 --yes
   linktrail dlq drop --reason undecodable --yes
   linktrail dlq drop --all`,
-		Args: func(c *cobra.Command, args []string) error { return chosen.choose(c, args) },
+		Args: chosen.choose,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withDeadLetters(c, f, func(box *deadletter.Box) error {
 				dropped := 0

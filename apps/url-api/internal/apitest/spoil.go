@@ -96,8 +96,11 @@ func (g *Generator) spoilQuery(d *draft) {
 	}
 }
 
-// numberOr reads text where a schema wants a number, as a query's are.
+// numberOr reads text where a schema wants a number or a boolean, as a query's are.
 func numberOr(s *openapi3.Schema, text string) any {
+	if s.Type.Is("boolean") && (text == "true" || text == "false") {
+		return text == "true"
+	}
 	var n float64
 	if s.Type.Is("integer") && json.Unmarshal([]byte(text), &n) == nil && strings.Trim(text, "-0123456789") == "" {
 		return n
