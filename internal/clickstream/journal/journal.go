@@ -8,6 +8,9 @@
 //     (ReadFresh); one that was not done is read again by the next process: repeated, never skipped;
 //   - what a crash or a disk has damaged is cut out and counted, and what follows it is read.
 //
+// A flipped bit costs one record at most. Whoever cuts a file short while it is open ends the process (SIGBUS, which nothing
+// recovers); the next one reads what is left.
+//
 // A journal is a folder of segments, files of one size, and a lock: one process at a time has it open.
 package journal
 

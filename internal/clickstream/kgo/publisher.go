@@ -28,6 +28,8 @@ type Publisher struct {
 	closed bool
 	taken  sync.WaitGroup // the clicks whose promise is not yet called
 	left   atomic.Int64   // taken clicks that Close gave up
+	again  atomic.Int64   // those of Ship that were refused and are to be sent again
+	logger *logger
 
 	sendings sync.Pool // of *sending
 }
@@ -47,7 +49,7 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Publisher{client: client, sends: clickstream.NewSends(o.TracerProvider, c, o.clientID())}
+	p := &Publisher{client: client, logger: newLogger(), sends: clickstream.NewSends(o.TracerProvider, c, o.clientID())}
 	p.sendings.New = p.newSending
 	p.metrics, err = clickstream.NewPublisherMetrics(o.Registerer, c.Queue, func() int { return int(client.BufferedProduceRecords()) })
 	if err != nil {
@@ -95,8 +97,16 @@ func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 	p.client.TryProduce(s.record.Context, &s.record, s.promise)
 }
 
-// Ship is that of clickstream.Shipper.
+// Ship is that of clickstream.Shipper. While clicks are refused that are not at fault themselves, because a right is missing or
+// the topic is not as it should be, it takes no others: those are tried again.
 func (p *Publisher) Ship(ctx context.Context, m clickstream.Message) error {
+	for p.again.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(refusedPause):
+		}
+	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
@@ -126,6 +136,10 @@ func (s *sending) begin(ctx context.Context, id uuid.UUID, taken time.Time) {
 // done is called once for each click, by one goroutine for all of them.
 func (s *sending) done(r *franz.Record, err error) {
 	p := s.publisher
+	if err != nil && s.shipped != nil && passes(err) {
+		p.sendAgain(s, err)
+		return
+	}
 	defer p.taken.Done()
 	switch {
 	case err == nil:
@@ -152,6 +166,34 @@ func (s *sending) done(r *franz.Record, err error) {
 			s.shipped()
 		}
 	}
+}
+
+// refusedPause is how long a click that was refused waits until it is sent again.
+const refusedPause = time.Second
+
+// passes reports whether an error is not the record's own fault, nor that of a client that is closed: what is kept in a journal
+// can wait until somebody has mended the topic, or its rights.
+func passes(err error) bool {
+	for _, last := range []error{
+		franz.ErrClientClosed, context.Canceled, kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp,
+	} {
+		if errors.Is(err, last) {
+			return false
+		}
+	}
+	return true
+}
+
+// sendAgain sends a click again in a while. Its span goes on.
+func (p *Publisher) sendAgain(s *sending, err error) {
+	p.again.Add(1)
+	p.logger.Log(franz.LogLevelError, "clicks are refused, and sent again until they are not", "err", err)
+	// The client may still hold the record that failed.
+	record := &franz.Record{Context: context.Background(), Headers: s.record.Headers, Value: s.record.Value, Timestamp: s.record.Timestamp}
+	time.AfterFunc(refusedPause, func() {
+		p.again.Add(-1)
+		p.client.TryProduce(record.Context, record, s.promise) // it has a place in the queue, or tries again
+	})
 }
 
 // closed gives a click up, unless it is kept elsewhere: then its span is made by who ships it again.

@@ -425,6 +425,7 @@ func (w *world) brokerErrors(s step) error {
 	list := []*kerr.Error{
 		kerr.NotEnoughReplicasAfterAppend, kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.KafkaStorageError,
 		kerr.UnknownTopicOrPartition, kerr.CoordinatorLoadInProgress, kerr.ThrottlingQuotaExceeded,
+		kerr.TopicAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.PolicyViolation, kerr.InvalidTopicException,
 	}
 	err := list[s.pick%uint64(len(list))]
 	keys := []kmsg.Key{kmsg.Produce, kmsg.Fetch}
