@@ -144,7 +144,7 @@ func checkRelease(t *testing.T, manifests string) {
 					t.Errorf("the API key: %v", err)
 				}
 			}
-		case "Deployment":
+		case "Deployment", "StatefulSet":
 			workloads[service] = append(o.Spec.Template.Spec.InitContainers, o.Spec.Template.Spec.Containers...)
 		}
 	}
