@@ -210,7 +210,9 @@ func (s *system) startServices(ctx context.Context, set settings) (err error) {
 	}
 	if s.urlAPI, err = s.service("url-api", map[string]any{
 		"Host": host, "Port": json.Number(port), "PublicURL": "http://s.example", "Middlewares": map[string]any{"Log": false},
-		"Door": map[string]any{"Addr": s.door}, "Redis": map[string]any{"Addrs": []string{cache}},
+		// Nothing is shed: that a machine is busy with other things is none of the faults.
+		"Door":        map[string]any{"Addr": s.door, "Shed": map[string]any{"Target": "0s"}},
+		"Redis":       map[string]any{"Addrs": []string{cache}},
 		"ClickStream": stream, "Journal": journal,
 		"Analytics": map[string]any{"Endpoints": []string{rpc}, "NonBlock": true},
 	}); err != nil {
