@@ -20,7 +20,7 @@ const (
 )
 
 const (
-	sequences = 12 // by default
+	sequences = 8  // by default
 	steps     = 20 // in each
 )
 
@@ -165,7 +165,7 @@ func (s sequence) String() string {
 // run does the first n steps and tells what is wrong at the end.
 func (s sequence) run(t *testing.T, n int) (err error) {
 	// A limit that only a stream which stands still comes to.
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	w, err := newWorld(ctx, t, s.conditions)
 	if err != nil {

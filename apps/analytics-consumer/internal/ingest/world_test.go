@@ -37,7 +37,7 @@ import (
 const (
 	segmentBytes = 64 << 10 // the least that a journal allows
 	partitions   = 4
-	quiet        = time.Minute // how long all that is mended may take to come to rest
+	quiet        = 3 * time.Minute // how long all that is mended may take to come to rest
 )
 
 // world is all that lies between a redirect and the store, and the model of what must come of it.
