@@ -51,9 +51,9 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 	}
 	p := &Publisher{client: client, logger: newLogger(), sends: clickstream.NewSends(o.TracerProvider, c, o.clientID())}
 	p.sendings.New = p.newSending
-	p.metrics, err = clickstream.NewPublisherMetrics(o.Registerer, c.Queue, func() int {
-		return min(int(client.BufferedProduceRecords()), c.Queue) // it counts who waits for room, too
-	})
+	// One that Ship waits with is counted by the client before there is room for it.
+	depth := func() int { return min(int(client.BufferedProduceRecords()), c.Queue) }
+	p.metrics, err = clickstream.NewPublisherMetrics(o.Registerer, c.Queue, depth)
 	if err != nil {
 		client.Close()
 		return nil, err
