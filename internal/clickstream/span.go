@@ -24,7 +24,7 @@ const tracerName = "github.com/linktrail/linktrail/internal/clickstream"
 type Sends struct {
 	tracer trace.Tracer
 	name   string
-	kind   trace.SpanStartOption
+	kind   []trace.SpanStartOption
 	common *otlp.Attributes // those that all have
 	rooms  sync.Pool        // of *[maxOwn]attribute.KeyValue
 }
@@ -56,7 +56,7 @@ func NewSends(provider trace.TracerProvider, c Config, clientID string) *Sends {
 	return &Sends{
 		tracer: provider.Tracer(tracerName, trace.WithSchemaURL(semconv.SchemaURL)),
 		name:   "send " + c.Topic,
-		kind:   trace.WithSpanKind(trace.SpanKindProducer),
+		kind:   []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer)},
 		common: otlp.NewAttributes(attrs...),
 		rooms:  sync.Pool{New: func() any { return new([maxOwn]attribute.KeyValue) }},
 	}
@@ -69,14 +69,23 @@ type Send struct {
 	id    uuid.UUID
 }
 
-// Start starts the span of a click, by its id, which was taken at start. It is below the span in ctx, whose end it may
-// outlive. The context that it returns travels in the record. Below a span that is not sampled there is none to make: that
-// span's own context travels on.
-func (s *Sends) Start(ctx context.Context, id uuid.UUID, start time.Time) (Send, trace.SpanContext) {
+// Start starts the span of a click, by its id, which is taken now. It is below the span in ctx, whose end it may outlive. The
+// context that it returns travels in the record. Below a span that is not sampled there is none to make: that span's own
+// context travels on.
+func (s *Sends) Start(ctx context.Context, id uuid.UUID) (Send, trace.SpanContext) {
+	return s.start(ctx, id, s.kind)
+}
+
+// StartAt is Start for a click that was taken before.
+func (s *Sends) StartAt(ctx context.Context, id uuid.UUID, taken time.Time) (Send, trace.SpanContext) {
+	return s.start(ctx, id, []trace.SpanStartOption{s.kind[0], trace.WithTimestamp(taken)})
+}
+
+func (s *Sends) start(ctx context.Context, id uuid.UUID, options []trace.SpanStartOption) (Send, trace.SpanContext) {
 	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
 		return Send{span: noop.Span{}}, parent
 	}
-	_, span := s.tracer.Start(ctx, s.name, s.kind, trace.WithTimestamp(start))
+	_, span := s.tracer.Start(ctx, s.name, options...)
 	return Send{sends: s, span: span, id: id}, span.SpanContext()
 }
 

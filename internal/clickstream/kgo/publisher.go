@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kerr"
 	franz "github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
@@ -89,7 +88,8 @@ func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 	s := p.sendings.Get().(*sending)
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	s.begin(ctx, c.ID, time.Now())
+	span, sc := p.sends.Start(ctx, c.ID)
+	s.begin(span, sc, time.Now())
 	s.record.Value = c.AppendJSON(s.value[:0])
 	if p.closed {
 		s.closed()
@@ -115,7 +115,8 @@ func (p *Publisher) Ship(ctx context.Context, m clickstream.Message) error {
 		return errClosed
 	}
 	s := p.sendings.Get().(*sending)
-	s.begin(trace.ContextWithSpanContext(ctx, m.Parent), m.ID, m.Taken)
+	span, sc := p.sends.StartAt(trace.ContextWithSpanContext(ctx, m.Parent), m.ID, m.Taken)
+	s.begin(span, sc, m.Taken)
 	s.record.Value, s.shipped = m.Value, m.Done
 	p.taken.Add(1)
 	p.client.Produce(ctx, &s.record, s.promise)
@@ -124,12 +125,10 @@ func (p *Publisher) Ship(ctx context.Context, m clickstream.Message) error {
 
 var errClosed = errors.New("the publisher is closed")
 
-// begin starts the span of a click, below the one in ctx, and the record that carries it. The record's context is nobody's:
-// the caller's may end before.
-func (s *sending) begin(ctx context.Context, id uuid.UUID, taken time.Time) {
-	var sc trace.SpanContext
-	s.span, sc = s.publisher.sends.Start(ctx, id, taken)
-	s.start = taken
+// begin makes the record of a click that carries the context of its span. The record's own context is nobody's: the caller's
+// may end before.
+func (s *sending) begin(span clickstream.Send, sc trace.SpanContext, taken time.Time) {
+	s.span, s.start = span, taken
 	s.record = franz.Record{
 		Context: context.Background(), Headers: appendHeaders(s.headers[:0], s.parent[:0], sc), Timestamp: taken,
 	}

@@ -83,7 +83,7 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 // Publish is that of clickstream.Publisher.
 func (p *Publisher) Publish(ctx context.Context, c click.Click) {
 	start := time.Now()
-	span, sc := p.sends.Start(ctx, c.ID, start)
+	span, sc := p.sends.Start(ctx, c.ID)
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
@@ -104,7 +104,7 @@ func (p *Publisher) Ship(ctx context.Context, m clickstream.Message) error {
 	if p.closed {
 		return errClosed
 	}
-	span, sc := p.sends.Start(trace.ContextWithSpanContext(ctx, m.Parent), m.ID, m.Taken)
+	span, sc := p.sends.StartAt(trace.ContextWithSpanContext(ctx, m.Parent), m.ID, m.Taken)
 	select {
 	case p.queue <- sending{value: string(m.Value), span: span, sc: sc, start: m.Taken, done: m.Done}:
 		return nil

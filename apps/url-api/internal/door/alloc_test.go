@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
@@ -39,7 +38,7 @@ type encoder struct {
 }
 
 func (e *encoder) Publish(ctx context.Context, c click.Click) {
-	span, _ := e.sends.Start(ctx, c.ID, time.Now())
+	span, _ := e.sends.Start(ctx, c.ID)
 	e.value = c.AppendJSON(e.value[:0])
 	span.Sent(3, 4711)
 }
