@@ -3,10 +3,12 @@
 package kind
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +86,9 @@ func TestLinktrail(t *testing.T) {
 		pods := r.pods(t, "")
 		lasted := load.during(func() {
 			for _, pod := range pods {
+				if pod.Metadata.app() == "url-api" {
+					r.shipped(t, pod.Metadata.Name) // what a broker's absence has left behind, which would go with the pod
+				}
 				t.Logf("%d clicks are answered; deleting %s", load.answered(), pod.Metadata.Name)
 				r.kubectl(t, "delete", "pod", pod.Metadata.Name, "--timeout", "5m")
 				r.settle(t)
@@ -117,6 +122,27 @@ func TestLinktrail(t *testing.T) {
 	})
 	t.Run("OK telemetry follows an object", func(t *testing.T) { telemetry(t, r) })
 	t.Run("OK helm uninstall leaves volumes and the CRD alone", func(t *testing.T) { uninstall(t, r) })
+}
+
+var journalRecords = regexp.MustCompile(`(?m)^linktrail_clicks_journal_records (\d+)$`)
+
+// shipped waits until a pod's journal holds no more than what is on its way.
+func (r *release) shipped(t *testing.T, pod string) {
+	t.Helper()
+	doors.Eventually(t, "the journal of "+pod+" is shipped", func() error {
+		metrics, err := r.tryKubectl("get", "--raw", "/api/v1/namespaces/"+r.namespace+"/pods/"+pod+":6060/proxy/metrics")
+		if err != nil {
+			return err
+		}
+		found := journalRecords.FindStringSubmatch(metrics)
+		if found == nil {
+			return errors.New("there is no metric of it")
+		}
+		if n, err := strconv.Atoi(found[1]); err != nil || n > lively {
+			return fmt.Errorf("it holds %s clicks", found[1])
+		}
+		return nil
+	})
 }
 
 // paused stops all that runs on the node for a while. Nobody is answered meanwhile, and no click is lost that was.

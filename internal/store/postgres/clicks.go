@@ -22,7 +22,7 @@ func (s *Store) WriteClicks(ctx context.Context, batch []click.Click) (written i
 	if len(clicks) == 0 {
 		return 0, nil
 	}
-	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, s.pool, beside, func(tx pgx.Tx) error {
 		fresh, err := insertClicks(ctx, tx, clicks)
 		if err != nil || len(fresh) == 0 {
 			return err
@@ -41,8 +41,8 @@ func (s *Store) WriteClicks(ctx context.Context, batch []click.Click) (written i
 	return written, nil
 }
 
-// insertClicks returns those clicks that the store did not have, in the order in which they were given. The lock comes
-// before the INSERT looks for purged links and the retention: whoever adds one waits for all that hold it.
+// insertClicks returns those clicks that the store did not have, in the order in which they were given. It looks
+// for purged links and the retention under the lock of beside: whoever adds one waits for all that hold it.
 func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click.Click, error) {
 	n := len(clicks)
 	ids, links, times := make([][16]byte, n), make([]int64, n), make([]time.Time, n)
@@ -63,10 +63,7 @@ func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click
 			spans[i] = c.SpanID[:]
 		}
 	}
-	var batch pgx.Batch
-	batch.Queue(`SELECT pg_advisory_xact_lock_shared($1), set_config('idle_in_transaction_session_timeout', $2, true)`,
-		lockPartitions, idleInTransaction)
-	batch.Queue(`INSERT INTO clicks (id, link_id, code, time, referrer, user_agent, language, client, country, bot,
+	rows, err := tx.Query(ctx, `INSERT INTO clicks (id, link_id, code, time, referrer, user_agent, language, client, country, bot,
 			trace_id, span_id, sampled)
 		SELECT id, link_id, code, time, referrer, user_agent, language, nullif(client, '')::cidr, country, bot,
 			trace_id, span_id, sampled
@@ -77,12 +74,6 @@ func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click
 			AND id >= coalesce((SELECT first_id FROM click_retention), '00000000-0000-0000-0000-000000000000')
 		ORDER BY place ON CONFLICT (id) DO NOTHING RETURNING id`,
 		ids, links, codes, times, referrers, agents, languages, clients, countries, bots, traces, spans, sampled)
-	results := tx.SendBatch(ctx, &batch)
-	defer func() { _ = results.Close() }() // its error is the first query's, which is returned below
-	if _, err := results.Exec(); err != nil {
-		return nil, fmt.Errorf("lock partitions: %w", err)
-	}
-	rows, err := results.Query()
 	if err != nil {
 		return nil, fmt.Errorf("insert: %w", err)
 	}
@@ -97,7 +88,7 @@ func insertClicks(ctx context.Context, tx pgx.Tx, clicks []click.Click) ([]click
 			fresh = append(fresh, c)
 		}
 	}
-	return fresh, results.Close()
+	return fresh, nil
 }
 
 // columns are the counts of rows as the table's columns: of the whole hour, and of its quarters but the first.

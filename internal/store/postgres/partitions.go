@@ -113,6 +113,11 @@ const (
 	lockPause    = 500 * time.Millisecond
 )
 
+// beside begins a transaction that alone waits for, and which waits for alone, before anything else is locked: even to
+// prepare a statement locks the tables that it names.
+var beside = pgx.TxOptions{BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED;
+	SELECT pg_advisory_xact_lock_shared(%d), set_config('idle_in_transaction_session_timeout', '%s', true)`, lockPartitions, idleInTransaction)}
+
 // alone runs f in a transaction beside which no other writes clicks or rollups: it sees what all before it wrote, and all
 // after it see what it did. Writers wait meanwhile, so f must be short. Somebody who reads clicks for long, such as a
 // backup, may hold a table that f needs: f is then run again after a pause in which writers go on.

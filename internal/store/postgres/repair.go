@@ -191,12 +191,7 @@ func (s *Store) RebuildHours(ctx context.Context, linkID int64, hours []time.Tim
 	if len(hours) == 0 {
 		return repair.Comparable, nil
 	}
-	err = pgx.BeginTxFunc(ctx, s.pool, readCommitted, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared($1), set_config('idle_in_transaction_session_timeout', $2, true)`,
-			lockPartitions, idleInTransaction)
-		if err != nil {
-			return err
-		}
+	err = pgx.BeginTxFunc(ctx, s.pool, beside, func(tx pgx.Tx) error {
 		if state, err = chunkState(ctx, tx, linkID, hours[0]); err != nil || state != repair.Comparable {
 			return err
 		}

@@ -66,7 +66,7 @@ func TestRetain(t *testing.T) {
 		}
 	})
 	t.Run("OK writers go on while somebody reads for long", func(t *testing.T) {
-		_, s, conn := january2041(t)
+		c, s, conn := january2041(t)
 		reader, err := conn.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -80,13 +80,17 @@ func TestRetain(t *testing.T) {
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		for kept := (time.Time{}); kept.IsZero(); { // the first partition is tried after that
-			if kept, err = s.KeptFrom(ctx); err != nil {
-				t.Fatal(err)
+		other := mustConnect(t, c)
+		for i := range 3 {
+			for waits := false; !waits; {
+				err := other.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'clicks'::regclass
+					AND mode = 'AccessExclusiveLock' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits)
+				if err != nil {
+					t.Fatalf("the drop of a partition does not wait: %v", err)
+				}
 			}
-		}
-		for i := range 5 {
-			if _, err := s.WriteClicks(ctx, clicksOn(2, january.AddDate(0, 1, i))); err != nil {
+			// A new store's connection has yet to prepare its statements, which locks tables too.
+			if _, err := storetest.MustOpen(t, c).WriteClicks(ctx, clicksOn(2, january.AddDate(0, 1, i))); err != nil {
 				t.Fatalf("write: %v", err)
 			}
 		}
@@ -129,4 +133,43 @@ func TestRetain(t *testing.T) {
 			t.Errorf("%d clicks, %v; want those of 4 months", stats.Clicks, err)
 		}
 	})
+}
+
+// TestWritersWaitWithNothing has a writer wait for the dropping of a partition, which then locks the table. A new
+// connection has yet to prepare its statements, and that locks tables as well: it must not come first.
+func TestWritersWaitWithNothing(t *testing.T) {
+	c := fresh(t)
+	storetest.MustMigrate(t, c)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	drop, err := mustConnect(t, c).Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lockPartitions = 0x6c696e6b_02
+	if _, err := drop.Exec(ctx, `SELECT pg_advisory_xact_lock($1::bigint)`, lockPartitions); err != nil {
+		t.Fatal(err)
+	}
+	s := storetest.MustOpen(t, c)
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.WriteClicks(ctx, clicksOn(1, january))
+		done <- err
+	}()
+	other := mustConnect(t, c)
+	for waits := false; !waits; {
+		if err := other.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits); err != nil {
+			t.Fatalf("the writer does not wait: %v", err)
+		}
+	}
+	if _, err := drop.Exec(ctx, `LOCK TABLE clicks IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Errorf("the table cannot be locked: %v", err)
+	}
+	if err := drop.Rollback(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("write: %v", err)
+	}
 }
