@@ -16,6 +16,8 @@ export GOFLAGS
 BUILDVCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 TEST_TIMEOUT ?= 20m
 PKG ?= ./...
+# What counts allocations cannot do so under the race detector.
+ALLOCATIONS := ./apps/url-api/internal/door ./internal/clickstream/journal
 FUZZ ?= 1000000x
 
 ##@ Use
@@ -47,6 +49,7 @@ kind-down: ## remove the kind cluster
 .PHONY: test
 test: bin/testenv ## run all tests with the race detector on real servers (PKG=./internal/store/... for some)
 	@bin/testenv run -- go test -race -count=1 -timeout $(TEST_TIMEOUT) $(PKG)
+	@[ '$(PKG)' != ./... ] || go test -count=1 -run Allocations $(ALLOCATIONS)
 
 .PHONY: e2e
 e2e: ## show the charts to an API server; run linktrail by Compose and on a kind cluster as its users do

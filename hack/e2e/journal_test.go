@@ -3,8 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -14,51 +12,6 @@ import (
 	"github.com/linktrail/linktrail/internal/tracequery"
 	"github.com/linktrail/linktrail/internal/tracequery/tracetest"
 )
-
-// comeBack makes what is at target answer at address, until the test ends.
-func comeBack(t *testing.T, address, target string) {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	must(t, err)
-	var running sync.WaitGroup
-	var mu sync.Mutex
-	var conns []net.Conn
-	ended := false
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		ended = true
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		running.Wait()
-	})
-	running.Go(func() {
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			to, err := net.Dial("tcp", target)
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			mu.Lock()
-			if conns = append(conns, from, to); ended {
-				_, _ = from.Close(), to.Close()
-			}
-			mu.Unlock()
-			for _, pair := range [][2]net.Conn{{from, to}, {to, from}} {
-				running.Go(func() {
-					_, _ = io.Copy(pair[0], pair[1])
-					_, _ = pair[0].Close(), pair[1].Close()
-				})
-			}
-		}
-	})
-}
 
 // journalState is what `linktrail journal inspect` prints of url-api's journal.
 type journalState struct {
@@ -111,7 +64,7 @@ func TestKilledWhileKafkaIsAway(t *testing.T) {
 
 	s.startURLAPI()
 	back := time.Now()
-	comeBack(t, away, s.brokers[0])
+	testenv.ComeBack(t, away, s.brokers[0])
 	s.eventually("every answered redirect is in the store", func() error {
 		stored, missing := s.storedTraces(code), 0
 		for id := range answered {

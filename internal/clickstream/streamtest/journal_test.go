@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/clickstream/driver"
 	"github.com/linktrail/linktrail/internal/clickstream/journal"
@@ -48,8 +48,13 @@ func publishUntilKilled(file, dir string) int {
 		fmt.Fprintln(&lines, click.ID)
 	}
 	s := stream{registry: registry}
-	for s.sum("linktrail_clicks_queue_depth")+s.sum("linktrail_clicks_published_total") < published {
-		time.Sleep(10 * time.Millisecond)
+	if err := testenv.Within(patience, func() error {
+		if n := s.sum("linktrail_clicks_queue_depth") + s.sum("linktrail_clicks_published_total"); n < published {
+			return fmt.Errorf("the driver has %v of %d clicks", n, published)
+		}
+		return nil
+	}); err != nil {
+		panic(err)
 	}
 	if err := os.WriteFile(file+".new", []byte(lines.String()), 0o600); err != nil {
 		panic(err)
@@ -100,7 +105,7 @@ func demonstrateSurvives(t *testing.T, v variant) {
 	}
 	_ = child.Wait() // killed
 
-	comeBack(t, s.Brokers[0], real)
+	testenv.ComeBack(t, s.Brokers[0], real)
 	MustClose(t, s.publisher(t)) // it sends what it finds
 	if broken(Survives, v) {
 		if n := s.inTopic(t); n != 0 {

@@ -5,10 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/linktrail/linktrail/hack/testenv"
 	"github.com/linktrail/linktrail/internal/clickstream"
 	"github.com/linktrail/linktrail/internal/clickstream/journal"
 )
@@ -43,43 +42,6 @@ func mute(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().String()
-}
-
-// comeBack makes what is at target answer at address until the test ends.
-func comeBack(t *testing.T, address, target string) {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		wg.Wait()
-	})
-	wg.Go(func() {
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			to, err := net.Dial("tcp", target)
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			stop := context.AfterFunc(ctx, func() { _, _ = from.Close(), to.Close() })
-			pass := func(dst, src net.Conn) {
-				_, _ = io.Copy(dst, src)
-				_, _ = dst.Close(), src.Close()
-				stop()
-			}
-			wg.Go(func() { pass(to, from) })
-			wg.Go(func() { pass(from, to) })
-		}
-	})
 }
 
 // sendSpans are the spans of clicks sent or dropped so far.
@@ -183,7 +145,7 @@ func demonstrateRetried(t *testing.T, v variant) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_ = p.Close(ctx) // returns when kq has used up its attempts
-		comeBack(t, s.Brokers[0], real)
+		testenv.ComeBack(t, s.Brokers[0], real)
 		if n := s.inTopic(t); n != 0 {
 			t.Errorf("%d records are in the topic: kq keeps this promise now", n)
 		}
@@ -193,7 +155,7 @@ func demonstrateRetried(t *testing.T, v variant) {
 	defer cancel()
 	<-ctx.Done() // the outage
 	s.wantMetric(t, 10, "linktrail_clicks_queue_depth")
-	comeBack(t, s.Brokers[0], real)
+	testenv.ComeBack(t, s.Brokers[0], real)
 	MustClose(t, p)
 	s.wantMetric(t, 10, "linktrail_clicks_published_total")
 	s.wantMetric(t, 0, "linktrail_clicks_queue_depth")
@@ -226,7 +188,7 @@ func demonstrateRefusedIsSeen(t *testing.T, v variant) {
 	// To an error that it may not answer the broker reacts by closing the connection, and loses what is behind it there.
 	// kafka-go has one connection for all that use the same address: this test takes one of its own.
 	own := away(t)
-	comeBack(t, own, s.Brokers[0])
+	testenv.ComeBack(t, own, s.Brokers[0])
 	s.Brokers = []string{own}
 	p := s.publisher(t)
 	s.publish(t, p, 1)

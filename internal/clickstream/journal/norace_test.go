@@ -1,6 +1,0 @@
-//go:build !race
-
-package journal
-
-// race reports that the race detector is on.
-const race = false
