@@ -40,7 +40,7 @@ func TestFileBatcher(t *testing.T) {
 	}
 	end(p, "GET /{code}")
 	end(p, "send click-events")
-	if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+	if err := p.Shutdown(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	lines := MustLines(t, path)

@@ -477,7 +477,7 @@ func TestStatusHandler(t *testing.T) {
 func TestShutdownEndsFollowing(t *testing.T) {
 	dir := t.TempDir()
 	p := MustFollow(t, ownBlock(), dir)
-	must(t, p.Shutdown(within(t, 5*time.Second)))
+	must(t, p.Shutdown(within(t, time.Minute)))
 	select {
 	case <-p.follower.done:
 	default:

@@ -42,7 +42,7 @@ func TestJaeger(t *testing.T) {
 				t.Fatal(err)
 			}
 			id := click(p)
-			if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+			if err := p.Shutdown(within(t, time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 			tracetest.WaitFor(t, reader, id, 20*time.Second, want...)
@@ -60,7 +60,7 @@ func TestJaeger(t *testing.T) {
 			}
 			ids = append(ids, click(p))
 		}
-		if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+		if err := p.Shutdown(within(t, time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		for _, id := range ids {
@@ -78,7 +78,7 @@ func TestJaeger(t *testing.T) {
 		if err := p.swap(inForce{cfg: configs[BatcherOTLPGRPC]}); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+		if err := p.Shutdown(within(t, time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		tracetest.WaitFor(t, reader, id, 20*time.Second, want...)

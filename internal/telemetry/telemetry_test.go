@@ -51,7 +51,7 @@ func TestStartBesideGoZero(t *testing.T) {
 	if answer.Header().Get("traceparent") == "" {
 		t.Error("go-zero's handler answers without traceparent")
 	}
-	if err := p.ForceFlush(within(t, 5*time.Second)); err != nil {
+	if err := p.ForceFlush(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if out.count() != 1 {

@@ -62,7 +62,7 @@ func MustTraceClick(t *testing.T, cfg telemetry.Config) string {
 	process.End()
 	server.End()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := provider.Shutdown(ctx); err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func TestLinks(t *testing.T) {
 		if err := s.stop(); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took > 4*time.Second {
+		if took := time.Since(began); took > 20*time.Second {
 			t.Errorf("a stop with nothing in flight took %v", took)
 		}
 	})

@@ -222,7 +222,7 @@ func demonstrateCloseCounts(t *testing.T, v variant) {
 	defer cancel()
 	start := time.Now()
 	err := p.Close(ctx)
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("closing took %v with a deadline of 200 ms", took)
 	}
 	want := "50 clicks"

@@ -30,7 +30,7 @@ const secret = "s3cr3t-w0rd"
 
 // patience is the timeout of checks that must come to an answer; short is that of those that must not.
 const (
-	patience = 20 * time.Second
+	patience = time.Minute
 	short    = 500 * time.Millisecond
 )
 
