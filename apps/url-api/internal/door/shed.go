@@ -18,8 +18,9 @@ import (
 // that is worked off does not count. Beyond Target it answers a share of the requests 503 with Retry-After at once; the
 // share grows for as long as the delay does, and shrinks when it falls below.
 type Shed struct {
-	// Target is the delay beyond which requests are shed; 0 is never.
-	Target time.Duration `json:",default=100ms"`
+	// Target is the delay beyond which requests are shed, and about the one that is left once they are; 0 is never. The
+	// default is that of DAGOR (Zhou et al., Overload Control for Scaling WeChat Microservices, 2018).
+	Target time.Duration `json:",default=20ms"`
 	// Queue is how many requests may stand however long that takes: so many connections that are kept busy are no
 	// overload.
 	Queue int `json:",default=256,range=[1:1000000]"`
