@@ -32,12 +32,15 @@ type poured struct {
 	cores, generator float64
 }
 
-// prompt is the p99 up to which a rate is borne: what Door.Shed.Target is by default.
+// prompt is the p99 up to which a rate is borne.
 const prompt = 100 * time.Millisecond
 
 // capacity is what url-api answers a second: flat out, and at the highest constant rate that it bears, in steps of a tenth
 // of the former.
 type capacity struct{ flat, bears float64 }
+
+// lead is how long a rate is asked before latencies count: the share that is refused has to be found first.
+const lead = 4 * time.Second
 
 // overload measures url-api on one core, with all redirects traced, at half, once and twice what it bears without shedding.
 // All figures are of answers to requests that are made at a constant rate.
@@ -56,8 +59,10 @@ func (s *system) overload(ctx context.Context, o options) (c capacity, rows []*f
 		v := &subject{name: name}
 		v.service, err = s.startURLAPI(ctx, name, s.binary, func(c map[string]any) {
 			c["Telemetry"].(map[string]any)["Sampler"] = 1.0
+			door := c["Door"].(map[string]any)
+			door["ReadTimeout"] = "1m" // a connection that is not needed yet is none that is slow
 			if !shed {
-				c["Door"].(map[string]any)["Shed"] = map[string]any{"Target": "0s"}
+				door["Shed"] = map[string]any{"Target": "0s"}
 			}
 		})
 		if err != nil {
@@ -83,7 +88,7 @@ func (s *system) overload(ctx context.Context, o options) (c capacity, rows []*f
 	for tenths := 10; tenths > 0; tenths-- {
 		c.bears = c.flat * float64(tenths) / 10
 		r, err := s.pour(ctx, subjects[false], load.Plan{
-			Requests: s.followed(), Order: order, Connections: crowd, Rate: c.bears, Duration: o.duration(),
+			Requests: s.followed(), Order: order, Connections: crowd, Rate: c.bears, Lead: lead, Duration: lead + o.duration(),
 		})
 		if err != nil {
 			return c, nil, err
@@ -100,7 +105,7 @@ func (s *system) overload(ctx context.Context, o options) (c capacity, rows []*f
 	for round := range o.rounds {
 		for _, row := range rows {
 			r, err := s.pour(ctx, subjects[row.shed], load.Plan{
-				Requests: s.followed(), Order: order, Connections: crowd, Rate: row.times * c.bears, Duration: o.duration(),
+				Requests: s.followed(), Order: order, Connections: crowd, Rate: row.times * c.bears, Lead: lead, Duration: lead + o.duration(),
 			})
 			if err != nil {
 				return c, rows, err

@@ -54,6 +54,8 @@ type Plan struct {
 	Rate float64
 	// Duration is how long requests are made; it must be set. What is under way then is waited for.
 	Duration time.Duration
+	// Lead is how long after the begin requests are made whose latencies are left out of the result.
+	Lead time.Duration
 	// Count is the most requests to make; 0 is no limit.
 	Count int
 	// Timeout is how long an answer may take; 0 is 5 s. Such a request has failed and its connection is closed.
@@ -127,6 +129,9 @@ func (p *Plan) check() (netip.AddrPort, error) {
 	}
 	if p.Duration <= 0 || p.Duration > time.Hour {
 		return addr, fmt.Errorf("load: a duration of %v; it must be more than nothing and an hour at most", p.Duration)
+	}
+	if p.Lead < 0 || p.Lead >= p.Duration {
+		return addr, fmt.Errorf("load: a lead of %v in %v", p.Lead, p.Duration)
 	}
 	if p.Rate < 0 || p.Count < 0 || p.First < 0 || p.Connections < 0 {
 		return addr, errors.New("load: numbers must not be negative")

@@ -228,17 +228,22 @@ func (g *generator) receive(c *conn) {
 func (g *generator) judge(c *conn, a answer) {
 	now := g.now()
 	r := g.result
+	counts := c.meant >= int64(g.plan.Lead)
 	want := &g.plan.Requests[c.request]
 	g.statuses[a.status%1000]++
 	right := a.status == want.Status || want.Status == 0 && a.status >= 200 && a.status < 400
 	switch {
 	case right && (want.Location == "" || string(a.location) == want.Location):
 		r.Right++
-		r.Latency.Add(time.Duration(now - c.meant))
-		r.Service.Add(time.Duration(now - c.sent))
+		if counts {
+			r.Latency.Add(time.Duration(now - c.meant))
+			r.Service.Add(time.Duration(now - c.sent))
+		}
 	case a.status == 503:
 		r.Refused++
-		r.RefusedLatency.Add(time.Duration(now - c.meant))
+		if counts {
+			r.RefusedLatency.Add(time.Duration(now - c.meant))
+		}
 	default:
 		if r.Wrong++; r.Wrong == 1 {
 			line := want.Send[:min(len(want.Send), 60)]
