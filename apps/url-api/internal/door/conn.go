@@ -107,6 +107,9 @@ type conn struct {
 
 	// tossed says that it has been decided, in refused, whether the next request is shed.
 	tossed, refused bool
+	// stayed is a caller that was turned away and did not end the connection with its request. If it does so with a later
+	// one, nobody looks before IdleTimeout: to look each time would be a third of what a refusal costs in system calls.
+	stayed bool
 
 	raw    syscall.RawConn // nil where there is none
 	fill   func(fd uintptr) bool
@@ -170,6 +173,11 @@ func (c *conn) readAhead(fd uintptr) bool {
 		if n > 0 && n < len(a.bytes) && c.door.overload.share.Load() != 0 {
 			answered, failed := c.turnAway(int(fd), a.bytes[:n], a.shed[:])
 			if answered && failed == nil {
+				if c.stayed {
+					c.door.aheads.Put(a)
+					return false // all was read, and what comes wakes this
+				}
+				c.stayed = true
 				continue // the end of the connection may have come with it, and would wake nobody
 			}
 			if err = failed; err != nil {

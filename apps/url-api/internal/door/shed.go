@@ -29,9 +29,9 @@ type Shed struct {
 const (
 	shedWindow = 50 * time.Millisecond
 	shedProbes = 4 // a window
-	// maxShed leaves a quarter to be answered, whatever the delay: a process whose cores are taken by others is slow
+	// maxShed leaves one in twenty to be answered, whatever the delay: a process whose cores are taken by others is slow
 	// however much it refuses. maxUnknown is the same for unknown codes.
-	maxShed    = 0.75
+	maxShed    = 0.95
 	maxUnknown = 0.98
 	// toldShare is the share from which on the log tells, and toldCalm how many windows without any end it.
 	toldShare = 0.05
@@ -51,10 +51,11 @@ type controller struct {
 	error  float64 // of the window before, from -1 to 1
 }
 
-// The controller's gains a window: the share goes from nothing to all in less than two seconds, and back.
+// The controller's gains a window: the share goes from nothing to all in two and a half seconds, and back. The second is so
+// large beside the first that the delay does not swing about its target.
 const (
-	gainIntegral     = 0.03
-	gainProportional = 0.06
+	gainIntegral     = 0.015
+	gainProportional = 0.12
 )
 
 // next takes the delay in a window, and how many requests a second there were, and returns the share to refuse.
