@@ -100,7 +100,8 @@ spec:
             - migrate
             - --config={{ $file }}
             - --wait={{ $root.Values.migrate.wait }}
-            {{- if $kafka.topics }}
+            {{- /* url-api has to start without Kafka too, so it leaves the topics to analytics-consumer; kq drops what has none. */}}
+            {{- if and $kafka.topics (or (ne .key "urlApi") (eq $root.Values.clickStream.driver "kq")) }}
             - --partitions={{ $root.Values.clickStream.partitions }}
             - --replication={{ $root.Values.clickStream.replicationFactor }}
             {{- else }}

@@ -3,12 +3,10 @@
 package kind
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +113,8 @@ func TestLinktrail(t *testing.T) {
 		load.allAnswered(t)
 	})
 	t.Run("OK the node is paused under load", func(t *testing.T) { paused(t, r) })
+	t.Run("OK journals on volumes outlive their pods", func(t *testing.T) { volumes(t, r) })
+	t.Run("OK old clicks are removed", func(t *testing.T) { retention(t, r) })
 	t.Run("OK twelve pods follow, and no span is lost", func(t *testing.T) { twelve(t, r) })
 	t.Run("OK by kq", func(t *testing.T) {
 		r.upgrade(t, "clickStream.driver=kq")
@@ -122,27 +122,6 @@ func TestLinktrail(t *testing.T) {
 	})
 	t.Run("OK telemetry follows an object", func(t *testing.T) { telemetry(t, r) })
 	t.Run("OK helm uninstall leaves volumes and the CRD alone", func(t *testing.T) { uninstall(t, r) })
-}
-
-var journalRecords = regexp.MustCompile(`(?m)^linktrail_clicks_journal_records (\d+)$`)
-
-// shipped waits until a pod's journal holds no more than what is on its way.
-func (r *release) shipped(t *testing.T, pod string) {
-	t.Helper()
-	doors.Eventually(t, "the journal of "+pod+" is shipped", func() error {
-		metrics, err := r.tryKubectl("get", "--raw", "/api/v1/namespaces/"+r.namespace+"/pods/"+pod+":6060/proxy/metrics")
-		if err != nil {
-			return err
-		}
-		found := journalRecords.FindStringSubmatch(metrics)
-		if found == nil {
-			return errors.New("there is no metric of it")
-		}
-		if n, err := strconv.Atoi(found[1]); err != nil || n > lively {
-			return fmt.Errorf("it holds %s clicks", found[1])
-		}
-		return nil
-	})
 }
 
 // paused stops all that runs on the node for a while. Nobody is answered meanwhile, and no click is lost that was.

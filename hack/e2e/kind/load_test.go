@@ -227,9 +227,11 @@ func (l *load) stop(t *testing.T) (stored int) {
 	return stored
 }
 
-// allAnswered wants no redirect to have failed, once the load has ended.
+// allAnswered wants no redirect to have failed so far.
 func (l *load) allAnswered(t *testing.T) {
 	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if len(l.failures) > 0 {
 		t.Errorf("%d redirects failed:\n%s", len(l.failures), strings.Join(l.failures[:min(len(l.failures), 20)], "\n"))
 	}

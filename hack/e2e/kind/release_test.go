@@ -155,13 +155,19 @@ func (r *release) install(t *testing.T) {
 // upgrade sets further values, and waits until all pods have them.
 func (r *release) upgrade(t *testing.T, values ...string) {
 	t.Helper()
+	r.set(t, values...)
+	r.settle(t)
+}
+
+// set sets further values.
+func (r *release) set(t *testing.T, values ...string) {
+	t.Helper()
 	r.values = append(r.values, values...)
 	line := "helm upgrade linktrail charts/linktrail " + os.Getenv(flagsVariable)
 	for _, value := range r.values {
 		line += " --set " + value
 	}
 	r.shell(t, line)
-	r.settle(t)
 }
 
 // settle waits until every pod is there and ready, and no other.
