@@ -54,6 +54,7 @@ func volumes(t *testing.T, r *release) {
 	r.set(t, "urlApi.journal.persistence.enabled=false")
 	r.kubectl(t, "rollout", "status", "deployment", "url-api", "--timeout", "8m")
 	r.kubectl(t, "delete", "pod", "--selector", "app.kubernetes.io/name=url-api,apps.kubernetes.io/pod-index")
+	r.kubectl(t, "delete", "controllerrevision", "--selector", "app.kubernetes.io/name=url-api")
 	r.settle(t)
 	r.kubectl(t, "delete", "pvc", "--selector", "app.kubernetes.io/name=url-api")
 }
