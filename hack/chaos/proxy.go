@@ -27,24 +27,7 @@ func (s *system) slow(ctx context.Context, latency, jitter time.Duration) (mend 
 			return nil, err
 		}
 	}
-	return func() {
-		_ = mended(func() error { s.proxy.Toxics.ResetToxics(context.WithoutCancel(ctx)); return nil })
-	}, nil
-}
-
-// mendWithin is how long toxiproxy may take to end a fault. It hands on what a connection holds, which nobody may read any
-// more, with a wait for each piece.
-const mendWithin = time.Minute
-
-func mended(mend func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- mend() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(mendWithin):
-		return fmt.Errorf("toxiproxy has not ended a fault within %v", mendWithin)
-	}
+	return func() { s.proxy.Toxics.ResetToxics(context.WithoutCancel(ctx)) }, nil
 }
 
 func (s *system) toxic(name, kind, stream, attributes string) error {
@@ -74,8 +57,7 @@ func slowKafka(ctx context.Context, t *trial) error {
 			return err
 		}
 		for _, stream := range []string{"upstream", "downstream"} {
-			err := mended(func() error { return t.proxy.Toxics.RemoveToxic(ctx, "loss-"+stream) })
-			if err != nil {
+			if err := t.proxy.Toxics.RemoveToxic(ctx, "loss-"+stream); err != nil {
 				return err
 			}
 		}
