@@ -85,11 +85,11 @@ func migrateWaits(t *testing.T, before func(t *testing.T, addr string) (gone fun
 	}
 	says(&stderr, "waiting for the store, for 5m0s at most: ")
 	postgresNotYet()
-	mustForward(t, postgresAddr, postgres)
+	testenv.ComeBack(t, postgresAddr, postgres)
 	says(&stdout, "the key wwwwwwwwwwww is registered")
 	says(&stderr, "waiting for Kafka, for ")
 	kafkaNotYet()
-	mustForward(t, kafkaAddr, kafka)
+	testenv.ComeBack(t, kafkaAddr, kafka)
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
@@ -135,33 +135,4 @@ func TestMigrateWaitErrors(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	})
-}
-
-// mustForward opens a way from one address to another until the test ends.
-func mustForward(t *testing.T, from, to string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			in, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = in.Close()
-				continue
-			}
-			pipe := func(to, from net.Conn) {
-				_, _ = io.Copy(to, from)
-				_ = to.Close()
-			}
-			go pipe(out, in)
-			go pipe(in, out)
-		}
-	}()
 }

@@ -2,11 +2,9 @@ package postgres_test
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -57,7 +55,7 @@ func TestOpen(t *testing.T) {
 		if _, err := s.LinkByCode(t.Context(), "x"); link.KindOf(err) != link.KindInternal {
 			t.Fatalf("got %v, want a fault that is no answer", err)
 		}
-		forward(t, address, real.Host)
+		testenv.ComeBack(t, address, real.Host)
 		deadline, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		for err := s.Ping(deadline); err != nil; err = s.Ping(deadline) {
@@ -107,43 +105,6 @@ func TestOpen(t *testing.T) {
 		defer cancel()
 		if _, err := s.LinkByCode(ctx, "locked"); err == nil || link.KindOf(err) != link.KindInternal {
 			t.Errorf("got %v, want the deadline's error", err)
-		}
-	})
-}
-
-// forward accepts connections at an address and carries them to another, until the test ends.
-func forward(t *testing.T, address, target string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(func() {
-		cancel()
-		_ = listener.Close()
-		wait.Wait()
-	})
-	wait.Go(func() {
-		for {
-			near, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", target)
-			if err != nil {
-				_ = near.Close()
-				continue
-			}
-			stop := context.AfterFunc(ctx, func() { _, _ = near.Close(), far.Close() })
-			for from, to := range map[net.Conn]net.Conn{near: far, far: near} {
-				wait.Go(func() {
-					_, _ = io.Copy(to, from)
-					_ = to.Close()
-					stop()
-				})
-			}
 		}
 	})
 }
