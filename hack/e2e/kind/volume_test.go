@@ -120,7 +120,6 @@ func (d *manual) ship(t *testing.T, claim string) string {
 	const documented = "journal-url-api-2"
 	script := strings.ReplaceAll(d.block(t, "kubectl get pvc"), documented, claim)
 	script = strings.ReplaceAll(script, "ship.yaml\n", filepath.Join(d.dir, "ship.yaml")+"\n")
-	script = strings.ReplaceAll(script, ">ship.yaml", ">"+filepath.Join(d.dir, "ship.yaml"))
 	wait, rest, ok := strings.Cut(script, "kubectl delete --filename")
 	if !ok {
 		t.Fatalf("docs/kubernetes.md ships in a way that this does not know:\n%s", script)

@@ -108,7 +108,7 @@ type conn struct {
 	// tossed says that it has been decided, in refused, whether the next request is shed.
 	tossed, refused bool
 	// stayed is a caller that was turned away and did not end the connection with its request. If it does so with a later
-	// one, nobody looks before IdleTimeout: to look each time would be a third of what a refusal costs in system calls.
+	// one, nobody looks before IdleTimeout: to look each time would be one system call more for each refusal, of three.
 	stayed bool
 
 	raw    syscall.RawConn // nil where there is none
