@@ -16,6 +16,8 @@ export GOFLAGS
 BUILDVCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 TEST_TIMEOUT ?= 20m
 PKG ?= ./...
+# Package by package as `go test` has it, and at the end what failed, with what it said.
+GOTESTSUM := hack/tools/run gotestsum --format standard-quiet
 # What counts allocations cannot do so under the race detector.
 ALLOCATIONS := ./apps/url-api/internal/door ./internal/clickstream/journal
 FUZZ ?= 1000000x
@@ -48,7 +50,7 @@ kind-down: ## remove the kind cluster
 
 .PHONY: test
 test: bin/testenv ## run all tests with the race detector on real servers (PKG=./internal/store/... for some)
-	@bin/testenv run -- go test -race -count=1 -timeout $(TEST_TIMEOUT) $(PKG)
+	@bin/testenv run -- $(GOTESTSUM) -- -race -count=1 -timeout $(TEST_TIMEOUT) $(PKG)
 	@[ '$(PKG)' != ./... ] || go test -count=1 -run Allocations $(ALLOCATIONS)
 
 .PHONY: e2e

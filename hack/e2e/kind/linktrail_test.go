@@ -43,7 +43,7 @@ func TestLinktrail(t *testing.T) {
 		t.Errorf("it may take %v", firstClick)
 	}
 
-	t.Run("OK every pod is ready and never restarted", func(t *testing.T) {
+	r.part(t, "OK every pod is ready and never restarted", func(t *testing.T) {
 		r.settle(t)
 		for _, pod := range r.pods(t, "") {
 			for _, container := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
@@ -55,31 +55,31 @@ func TestLinktrail(t *testing.T) {
 			}
 		}
 	})
-	t.Run("OK the namespace enforces restricted", func(t *testing.T) {
+	r.part(t, "OK the namespace enforces restricted", func(t *testing.T) {
 		_, err := r.tryKubectl("run", "root", "--image", "busybox", "--dry-run=server")
 		if err == nil || !strings.Contains(err.Error(), `violates PodSecurity "restricted`) {
 			t.Errorf("a pod that may be root is admitted: %v", err)
 		}
 	})
-	t.Run("OK helm test", func(t *testing.T) {
+	r.part(t, "OK helm test", func(t *testing.T) {
 		t.Log(r.shell(t, "helm test linktrail --logs --timeout 5m"))
 	})
-	t.Run("OK linktrail doctor by NOTES' command", func(t *testing.T) {
+	r.part(t, "OK linktrail doctor by NOTES' command", func(t *testing.T) {
 		if out := r.shell(t, r.told(t, "helm test linktrail")); !strings.Contains(out, "POD LOGS") {
 			t.Errorf("it shows no logs:\n%s", out)
 		} else {
 			t.Log(out)
 		}
 	})
-	t.Run("OK ServiceAccounts have no rights", func(t *testing.T) { serviceAccounts(t, r) })
-	t.Run("OK the default Telemetry object", func(t *testing.T) { defaultObject(t, r) })
-	t.Run("OK a new analytics-rpc takes calls", func(t *testing.T) { scaleUp(t, r) })
+	r.part(t, "OK ServiceAccounts have no rights", func(t *testing.T) { serviceAccounts(t, r) })
+	r.part(t, "OK the default Telemetry object", func(t *testing.T) { defaultObject(t, r) })
+	r.part(t, "OK a new analytics-rpc takes calls", func(t *testing.T) { scaleUp(t, r) })
 
 	// Two url-api, behind an address that outlives their pods: a port of the node. A node of two cores has to have room for a
 	// third while they are replaced.
 	// It sheds nothing: a machine that is busy with other things is no fault of theirs.
 	r.upgrade(t, "urlApi.replicas=2", "urlApi.service.type=NodePort", "urlApi.resources.requests.cpu=100m", "urlApi.config.Door.Shed.Target=0s")
-	t.Run("OK pods are deleted under load", func(t *testing.T) {
+	r.part(t, "OK pods are deleted under load", func(t *testing.T) {
 		load := startLoad(t, r, lively)
 		pods := r.pods(t, "")
 		lasted := load.during(func() {
@@ -95,7 +95,7 @@ func TestLinktrail(t *testing.T) {
 		load.survive(t, "pods-deleted", "each pod deleted, one after the other", len(pods), lasted)
 		load.allAnswered(t)
 	})
-	t.Run("OK helm upgrade under load", func(t *testing.T) {
+	r.part(t, "OK helm upgrade under load", func(t *testing.T) {
 		before := make(map[string]bool)
 		for _, pod := range r.pods(t, "") {
 			before[pod.Metadata.Name] = true
@@ -112,16 +112,16 @@ func TestLinktrail(t *testing.T) {
 		load.survive(t, "upgrade", "rolling upgrade", 1, lasted)
 		load.allAnswered(t)
 	})
-	t.Run("OK the node is paused under load", func(t *testing.T) { paused(t, r) })
-	t.Run("OK journals on volumes outlive their pods", func(t *testing.T) { volumes(t, r) })
-	t.Run("OK old clicks are removed", func(t *testing.T) { retention(t, r) })
-	t.Run("OK twelve pods follow, and no span is lost", func(t *testing.T) { twelve(t, r) })
-	t.Run("OK by kq", func(t *testing.T) {
+	r.part(t, "OK the node is paused under load", func(t *testing.T) { paused(t, r) })
+	r.part(t, "OK journals on volumes outlive their pods", func(t *testing.T) { volumes(t, r) })
+	r.part(t, "OK old clicks are removed", func(t *testing.T) { retention(t, r) })
+	r.part(t, "OK twelve pods follow, and no span is lost", func(t *testing.T) { twelve(t, r) })
+	r.part(t, "OK by kq", func(t *testing.T) {
 		r.upgrade(t, "clickStream.driver=kq")
 		click(t, r, "kq")
 	})
-	t.Run("OK telemetry follows an object", func(t *testing.T) { telemetry(t, r) })
-	t.Run("OK helm uninstall leaves volumes and the CRD alone", func(t *testing.T) { uninstall(t, r) })
+	r.part(t, "OK telemetry follows an object", func(t *testing.T) { telemetry(t, r) })
+	r.part(t, "OK helm uninstall leaves volumes and the CRD alone", func(t *testing.T) { uninstall(t, r) })
 }
 
 // paused stops all that runs on the node for a while. Nobody is answered meanwhile, and no click is lost that was.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
@@ -36,8 +37,8 @@ type load struct {
 	done  chan struct{}
 
 	mu       sync.Mutex
-	ledger   map[string]map[string]bool // traces of the answered clicks, by code
-	silent   map[string]int             // attempts without an answer, whether the client made them again or not, by code
+	ledger   map[string]map[string]time.Time // when clicks were answered, by trace, by code
+	silent   map[string]int                  // attempts without an answer, whether the client made them again or not, by code
 	failures []string
 	attempts int
 	faulty   bool               // a fault goes on
@@ -59,13 +60,13 @@ func startLoad(t *testing.T, r *release, rate int) *load {
 		links:  make(map[string]string),
 		quit:   make(chan struct{}),
 		done:   make(chan struct{}),
-		ledger: make(map[string]map[string]bool),
+		ledger: make(map[string]map[string]time.Time),
 		silent: make(map[string]int),
 	}
 	for i := range links {
 		target := "https://example.com/load/" + strconv.Itoa(i)
 		code := l.doors.MustLink(t, target).Code
-		l.links[code], l.ledger[code] = target, make(map[string]bool)
+		l.links[code], l.ledger[code] = target, make(map[string]time.Time)
 	}
 	go l.run()
 	t.Cleanup(l.end)
@@ -112,7 +113,7 @@ func (l *load) run() {
 				l.failures = append(l.failures, fmt.Sprintf("%s, after %v: %v", at.Format(time.TimeOnly), time.Since(at), err))
 				return
 			}
-			l.ledger[code][id] = true
+			l.ledger[code][id] = time.Now()
 			l.silent[code] += attempts - 1
 			l.latency[phase] = append(l.latency[phase], time.Since(at))
 		})
@@ -243,19 +244,23 @@ func (l *load) compare(code string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	answered, seen := l.ledger[code], make(map[string]bool)
+	missing, seen := maps.Clone(l.ledger[code]), make(map[string]bool)
 	var others []doors.StoredClick
 	for _, click := range stored {
 		if seen[click.TraceID] {
 			return 0, fmt.Errorf("link %s: the click of trace %s is stored twice", code, click.TraceID)
 		}
 		seen[click.TraceID] = true
-		if !answered[click.TraceID] {
+		if _, ok := missing[click.TraceID]; !ok {
 			others = append(others, click)
 		}
+		delete(missing, click.TraceID)
 	}
-	if found := len(stored) - len(others); found != len(answered) {
-		return 0, fmt.Errorf("link %s: %d of %d answered clicks are stored", code, found, len(answered))
+	if len(missing) > 0 {
+		ids := slices.SortedFunc(maps.Keys(missing), func(a, b string) int { return missing[a].Compare(missing[b]) })
+		first, last := ids[0], ids[len(ids)-1]
+		return 0, fmt.Errorf("link %s: %d of %d answered clicks are not stored, from %s (trace %s) to %s (trace %s)", code,
+			len(ids), len(l.ledger[code]), missing[first].Format(time.TimeOnly), first, missing[last].Format(time.TimeOnly), last)
 	}
 	if len(others) > l.silent[code] {
 		return 0, fmt.Errorf("link %s: with %d attempts without an answer, stored beyond what was answered are %v", code, l.silent[code], others)

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -86,9 +87,7 @@ func newRelease(t *testing.T) *release {
 	r := &release{namespace: "linktrail-e2e-" + hex.EncodeToString(suffix)}
 	run(t, nil, "kubectl", "create", "namespace", r.namespace)
 	t.Cleanup(func() {
-		if t.Failed() {
-			r.dump(t)
-		}
+		r.dumpFailed(t)
 		run(t, nil, "kubectl", "delete", "namespace", r.namespace, "--timeout", "5m")
 		// The CRD outlives its release: the next one is to install its own, unless another has objects of it.
 		owner, _ := try(nil, "kubectl", "get", "crd", definition, "-o", `jsonpath={.metadata.annotations.meta\.helm\.sh/release-namespace}`)
@@ -100,17 +99,37 @@ func newRelease(t *testing.T) *release {
 	return r
 }
 
-// dump shows what a person would look at first.
-func (r *release) dump(t *testing.T) {
-	for _, args := range [][]string{{"get", "all", "-o", "wide"}, {"get", "events", "--sort-by", ".lastTimestamp"}} {
-		out, err := r.tryKubectl(args...)
-		t.Log(out, err)
+// part is a sub-test, of which a file tells what the cluster was like when it failed.
+func (r *release) part(t *testing.T, name string, do func(*testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		t.Cleanup(func() { r.dumpFailed(t) })
+		do(t)
+	})
+}
+
+// dumpFailed writes what a person would look at first, if the test failed.
+func (r *release) dumpFailed(t *testing.T) {
+	if !t.Failed() {
+		return
 	}
+	var text strings.Builder
+	add := func(args ...string) {
+		out, err := r.tryKubectl(args...)
+		fmt.Fprintln(&text, "$ kubectl", strings.Join(args, " "))
+		fmt.Fprintln(&text, out, err)
+	}
+	add("get", "all,pvc", "-o", "wide")
+	add("get", "events", "--sort-by", ".lastTimestamp")
 	names, _ := r.tryKubectl("get", "pods", "-o", "name")
 	for _, pod := range strings.Fields(names) {
-		out, err := r.tryKubectl("logs", pod, "--all-containers", "--prefix", "--tail", "30")
-		t.Log(out, err)
+		add("logs", pod, "--all-containers", "--prefix", "--tail", "100")
+		add("logs", pod, "--all-containers", "--prefix", "--tail", "30", "--previous")
 	}
+	folder := filepath.Join(root, "bin", "e2e")
+	must(t, os.MkdirAll(folder, 0o755))
+	name := filepath.Join(folder, strings.NewReplacer("/", ".", "'", "").Replace(t.Name())+".txt")
+	must(t, os.WriteFile(name, []byte(text.String()), 0o644))
+	t.Logf("what the cluster is like: %s", name)
 }
 
 func (r *release) tryKubectl(args ...string) (string, error) {
@@ -170,7 +189,7 @@ func (r *release) set(t *testing.T, values ...string) {
 	r.shell(t, line)
 }
 
-// settle waits until every pod is there and ready, and no other.
+// settle waits until every pod is there and ready, and no other: old ones have sent their clicks and ended.
 func (r *release) settle(t *testing.T) {
 	t.Helper()
 	for _, workload := range strings.Fields(r.kubectl(t, "get", "deployments,statefulsets", "-o", "name")) {
@@ -192,7 +211,10 @@ func (r *release) settle(t *testing.T) {
 	}
 	doors.Eventually(t, "all pods are ready", func() error {
 		ready := make(map[string]int)
-		for _, pod := range r.pods(t, "") {
+		for _, pod := range r.allPods(t) {
+			if pod.Metadata.DeletionTimestamp != nil {
+				return fmt.Errorf("%s has not ended", pod.Metadata.Name)
+			}
 			if pod.ready() {
 				ready[pod.Metadata.app()]++
 			}
@@ -328,11 +350,17 @@ func (p pod) ready() bool {
 // pods are those of an app that are not being deleted, of all apps when app is empty.
 func (r *release) pods(t *testing.T, app string) []pod {
 	t.Helper()
-	var list struct{ Items []pod }
-	must(t, json.Unmarshal([]byte(r.kubectl(t, "get", "pods", "-o", "json")), &list))
-	return slices.DeleteFunc(list.Items, func(p pod) bool {
+	return slices.DeleteFunc(r.allPods(t), func(p pod) bool {
 		return p.Metadata.DeletionTimestamp != nil || app != "" && p.Metadata.app() != app
 	})
+}
+
+// allPods are also those that are being deleted.
+func (r *release) allPods(t *testing.T) []pod {
+	t.Helper()
+	var list struct{ Items []pod }
+	must(t, json.Unmarshal([]byte(r.kubectl(t, "get", "pods", "-o", "json")), &list))
+	return list.Items
 }
 
 // get reads an address.
