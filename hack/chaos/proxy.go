@@ -14,64 +14,74 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// startProxy has a toxiproxy stand before a server.
-func (s *system) startProxy(name, listen, upstream string) error {
-	s.proxy = toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), name, listen, upstream)
-	return s.proxy.Start()
+// proxy is a toxiproxy before a server. What it does to what goes through it changes with its connections: toxiproxy may wait
+// for ever when a toxic is taken off one that is just ending.
+type proxy struct {
+	name, listen, upstream string
+	running                *toxiproxy.Proxy // nil when it is stopped
 }
 
-// slow delays what goes through the proxy, each way.
-func (s *system) slow(ctx context.Context, latency, jitter time.Duration) (mend func(), err error) {
-	for _, stream := range []string{"upstream", "downstream"} {
-		if err := s.toxic("slow-"+stream, "latency", stream, fmt.Sprintf(`{"latency": %d, "jitter": %d}`, latency.Milliseconds(), jitter.Milliseconds())); err != nil {
-			return nil, err
+// toxic is what is done to what goes through, each way.
+type toxic struct{ kind, attributes string }
+
+func latency(d, jitter time.Duration) toxic {
+	return toxic{"latency", fmt.Sprintf(`{"latency": %d, "jitter": %d}`, d.Milliseconds(), jitter.Milliseconds())}
+}
+
+// silence lets connections open, and nothing through.
+var silence = toxic{"timeout", `{"timeout": 0}`}
+
+// start breaks all connections; those that come are subject to the toxics.
+func (p *proxy) start(toxics ...toxic) error {
+	p.stop()
+	next := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), p.name, p.listen, p.upstream)
+	for _, t := range toxics {
+		for _, stream := range []string{"upstream", "downstream"} {
+			if _, err := next.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(
+				`{"type": %q, "stream": %q, "toxicity": 1, "attributes": %s}`, t.kind, stream, t.attributes))); err != nil {
+				return err
+			}
 		}
 	}
-	return func() { s.proxy.Toxics.ResetToxics(context.WithoutCancel(ctx)) }, nil
+	p.running = next
+	return next.Start()
 }
 
-func (s *system) toxic(name, kind, stream, attributes string) error {
-	_, err := s.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(
-		`{"name": %q, "type": %q, "stream": %q, "toxicity": 1, "attributes": %s}`, name, kind, stream, attributes)))
-	return err
-}
-
-// slowKafka delays all that goes to and from Kafka, and of every five seconds drops all that is under way in one; its
-// connections are then broken.
-func slowKafka(ctx context.Context, t *trial) error {
-	mend, err := t.slow(ctx, 100*time.Millisecond, 50*time.Millisecond)
-	if err != nil {
-		return err
+// stop breaks all connections and takes no more. A proxy that does not run stays so.
+func (p *proxy) stop() {
+	if p.running != nil {
+		p.running.Stop()
+		p.running = nil
 	}
-	defer mend()
+}
+
+// slowKafka delays all that goes to and from Kafka; of every five seconds, nothing comes through in one.
+func slowKafka(ctx context.Context, t *trial) error {
 	for t.times = 0; t.times < int(t.options.slow/(5*time.Second)); t.times++ {
+		if err := t.proxy.start(latency(100*time.Millisecond, 50*time.Millisecond)); err != nil {
+			return err
+		}
 		if err := sleep(ctx, 4*time.Second); err != nil {
 			return err
 		}
-		for _, stream := range []string{"upstream", "downstream"} {
-			if err := t.toxic("loss-"+stream, "timeout", stream, `{"timeout": 0}`); err != nil {
-				return err
-			}
+		if err := t.proxy.start(silence); err != nil {
+			return err
 		}
 		if err := sleep(ctx, time.Second); err != nil {
 			return err
 		}
-		for _, stream := range []string{"upstream", "downstream"} {
-			if err := t.proxy.Toxics.RemoveToxic(ctx, "loss-"+stream); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
+	return t.proxy.start()
 }
 
 func slowRedis(ctx context.Context, t *trial) error {
-	mend, err := t.slow(ctx, 200*time.Millisecond, 100*time.Millisecond)
-	if err != nil {
+	if err := t.proxy.start(latency(200*time.Millisecond, 100*time.Millisecond)); err != nil {
 		return err
 	}
-	defer mend()
-	return sleep(ctx, t.options.slow)
+	if err := sleep(ctx, t.options.slow); err != nil {
+		return err
+	}
+	return t.proxy.start()
 }
 
 // command sends a Redis an inline command that is answered with OK.

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2"
 	"github.com/twmb/franz-go/pkg/kadm"
 	franz "github.com/twmb/franz-go/pkg/kgo"
 	"sigs.k8s.io/yaml"
@@ -58,7 +57,7 @@ type system struct {
 	more                  []*service // further consumers
 	stream                map[string]any
 	door, api             string
-	proxy                 *toxiproxy.Proxy
+	proxy                 *proxy
 	undo                  []func() error
 }
 
@@ -118,7 +117,7 @@ func (s *system) close() error {
 		}
 	}
 	if s.proxy != nil {
-		s.proxy.Stop()
+		s.proxy.stop()
 	}
 	if s.client != nil {
 		s.client.Close()
@@ -180,14 +179,17 @@ func (s *system) startServices(ctx context.Context, set settings) (err error) {
 	switch set.proxied {
 	case kafka:
 		brokers = []string{s.kafkaProxy}
-		err = s.startProxy(kafka, s.kafkaProxy, s.session.KafkaBehind())
+		s.proxy = &proxy{name: kafka, listen: s.kafkaProxy, upstream: s.session.KafkaBehind()}
 	case redis:
-		if cache, err = process.FreeAddr(); err == nil {
-			err = s.startProxy(redis, cache, s.redis)
+		if cache, err = process.FreeAddr(); err != nil {
+			return err
 		}
+		s.proxy = &proxy{name: redis, listen: cache, upstream: s.redis}
 	}
-	if err != nil {
-		return err
+	if s.proxy != nil {
+		if err = s.proxy.start(); err != nil {
+			return err
+		}
 	}
 	stream := map[string]any{"Driver": s.driver, "Brokers": brokers, "Topic": s.topic, "Group": s.topic}
 	if set.session > 0 {
