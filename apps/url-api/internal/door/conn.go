@@ -105,6 +105,9 @@ type conn struct {
 
 	reading, writing deadline
 
+	// begun says that bytes of a request were read which has not been answered.
+	begun bool
+
 	// tossed says that it has been decided, in refused, whether the next request is shed.
 	tossed, refused bool
 	// stayed is a caller that was turned away and did not end the connection with its request. If it does so with a later
@@ -135,14 +138,16 @@ func newConn(under net.Conn, d *Door) *conn {
 }
 
 // Read reads. An idle connection has no buffer: fasthttp has put its own away and asks for one byte, and that would be a
-// system call a request. So what has arrived is read into a buffer that is taken once there is something.
+// system call a request. So what has arrived is read into a buffer that is taken once there is something. In the middle of
+// a request, one byte is what fasthttp's buffer has room for, and what comes is no request.
 func (c *conn) Read(b []byte) (int, error) {
 	if c.ahead == nil {
 		if err := c.reading.apply(c.Conn.SetReadDeadline); err != nil {
 			return 0, err
 		}
-		if len(b) != 1 || c.raw == nil {
+		if len(b) != 1 || c.raw == nil || c.begun {
 			n, err := c.Conn.Read(b)
+			c.begun = c.begun || n > 0
 			c.late = err != nil && errors.Is(err, os.ErrDeadlineExceeded)
 			return n, err
 		}
@@ -155,6 +160,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	a := c.ahead
 	n := copy(b, a.bytes[a.r:a.w])
+	c.begun = true
 	if a.r += n; a.r == a.w {
 		c.ahead = nil
 		c.door.aheads.Put(a)
@@ -172,6 +178,9 @@ func (c *conn) readAhead(fd uintptr) bool {
 		}
 		if n > 0 && n < len(a.bytes) && c.door.overload.share.Load() != 0 {
 			answered, failed := c.turnAway(int(fd), a.bytes[:n], a.shed[:])
+			if answered && failed == nil {
+				failed = c.idle()
+			}
 			if answered && failed == nil {
 				if c.stayed {
 					c.door.aheads.Put(a)
@@ -199,6 +208,14 @@ func (c *conn) readAhead(fd uintptr) bool {
 	}
 }
 
+// idle has the connection wait for its next request, as fasthttp does after its own answers.
+func (c *conn) idle() error {
+	if err := c.SetReadDeadline(time.Now().Add(c.door.config.IdleTimeout)); err != nil {
+		return err
+	}
+	return c.reading.apply(c.Conn.SetReadDeadline)
+}
+
 // connOf returns the connection under fasthttp's; nil where there is none, as in tests of the handler alone.
 func connOf(c net.Conn) *conn {
 	switch c := c.(type) {
@@ -212,8 +229,9 @@ func connOf(c net.Conn) *conn {
 	}
 }
 
-// Write writes.
+// Write writes: fasthttp does so once for each answer, and an answer ends a request.
 func (c *conn) Write(b []byte) (int, error) {
+	c.begun = false
 	if err := c.writing.apply(c.Conn.SetWriteDeadline); err != nil {
 		return 0, err
 	}

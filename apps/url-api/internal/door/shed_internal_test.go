@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -136,11 +137,16 @@ type flooded struct {
 
 func openFlooded(t *testing.T, share float64) *flooded {
 	t.Helper()
+	return openFloodedWith(t, share, Config{})
+}
+
+func openFloodedWith(t *testing.T, share float64, config Config) *flooded {
+	t.Helper()
 	f := &flooded{t: t, spans: tracetest.NewSpanRecorder()}
 	links := linkcache.New(linkcache.Config{TTL: time.Hour}, oneLink{}, nil)
 	t.Cleanup(links.Close)
 	var err error
-	f.Door, err = New(Config{}, Deps{
+	f.Door, err = New(config, Deps{
 		Links: links, Clicks: &f.clicks, Registry: prometheus.NewRegistry(),
 		Tracers: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(f.spans)),
 	})
@@ -174,15 +180,22 @@ type reply struct {
 	body string
 }
 
-// ask sends each text once the one before has been answered, all on one connection, and returns the answers.
-func (f *flooded) ask(texts ...string) (answers []reply) {
+// dial opens a connection, which ends with the test.
+func (f *flooded) dial() net.Conn {
 	f.t.Helper()
 	conn, err := net.Dial("tcp", f.addr)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	f.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	return conn
+}
+
+// ask sends each text once the one before has been answered, all on one connection, and returns the answers.
+func (f *flooded) ask(texts ...string) (answers []reply) {
+	f.t.Helper()
+	conn := f.dial()
 	in := bufio.NewReader(conn)
 	for _, text := range texts {
 		if _, err := io.WriteString(conn, text); err != nil {
@@ -311,20 +324,70 @@ func TestShedAnswer(t *testing.T) {
 
 	t.Run("OK a connection closed by the caller after the answer does not stay", func(t *testing.T) {
 		f := openFlooded(t, 1)
-		conn, err := net.Dial("tcp", f.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
+		conn := f.dial()
 		if _, err := io.WriteString(conn, plainGet); err != nil {
 			t.Fatal(err)
 		}
 		_ = conn.(*net.TCPConn).CloseWrite() // comes with the request
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 		if text, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 503 ") {
 			t.Errorf("%q, %v", text, err)
 		}
 	})
+}
+
+// TestShedPiecemeal has a request arrive up to the last byte but one of what its buffer holds. What comes then is a part of
+// its header, and no request, though it looks like one.
+func TestShedPiecemeal(t *testing.T) {
+	f := openFlooded(t, 1)
+	conn := f.dial()
+	head := "GET /abcdefg HTTP/1.1\r\nX: "
+	head += strings.Repeat("a", f.config.MaxHeaderBytes-1-len(head))
+	for piece := range slices.Chunk([]byte(head), 4000) {
+		if _, err := conn.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // it has read this, or the rest comes with it, which is well too
+	if _, err := io.WriteString(conn, plainGet); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge || !res.Close {
+		t.Errorf("%s, Connection: close is %v; want 431 and the end", res.Status, res.Close)
+	}
+	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
+		t.Errorf("a second answer to one request: %q %v", rest, err)
+	}
+}
+
+// TestShedStays has a connection turned away again and again, for longer than one request may take to arrive.
+func TestShedStays(t *testing.T) {
+	f := openFloodedWith(t, 1, Config{ReadTimeout: 200 * time.Millisecond})
+	conn := f.dial()
+	in := bufio.NewReader(conn)
+	for i := range 5 {
+		if i > 0 {
+			time.Sleep(2 * f.config.ReadTimeout)
+		}
+		if _, err := io.WriteString(conn, plainGet); err != nil {
+			t.Fatalf("request %d: %v", i+1, err)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("request %d: %v", i+1, err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("request %d: %s %v", i+1, res.Status, err)
+		}
+	}
 }
 
 func TestPlain(t *testing.T) {
