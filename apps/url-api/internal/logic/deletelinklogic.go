@@ -32,17 +32,15 @@ const purgeTime = time.Second
 
 // DeleteLink removes a link. Its clicks stay, under an id that is never used again, or go with it.
 func (l *DeleteLinkLogic) DeleteLink(req *types.DeleteLinkRequest) error {
-	if !req.Purge {
-		if err := l.svcCtx.Links.DeleteLink(l.ctx, req.Code); err != nil {
-			return err
-		}
-		announce(l.ctx, l.svcCtx, req.Code)
-		return nil
+	remove := l.svcCtx.Links.DeleteLink
+	if req.Purge {
+		remove = l.svcCtx.Links.PurgeLink
 	}
-	if err := l.svcCtx.Links.PurgeLink(l.ctx, req.Code); err != nil {
+	err := remove(l.ctx, req.Code)
+	announce(l.ctx, l.svcCtx, req.Code)
+	if err != nil || !req.Purge {
 		return err
 	}
-	announce(l.ctx, l.svcCtx, req.Code)
 	limited, cancel := context.WithTimeout(l.ctx, purgeTime)
 	defer cancel()
 	if _, err := l.svcCtx.Links.PurgeClicks(limited); err != nil {

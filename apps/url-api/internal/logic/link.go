@@ -54,8 +54,9 @@ func parseExpiry(text string, now time.Time) (time.Time, error) {
 	return t, link.CheckExpiry(t, now)
 }
 
-// announce makes every replica forget what it knows of a code. The change has been made by now, so that a failure is
-// only logged; caches end by themselves within their TTL.
+// announce makes every replica forget what it knows of a code. Call it whatever the store has answered: a change may have been
+// made whose answer did not arrive, and who then tries again hears that there is no such link. A failure is only logged, since
+// the change stands; caches end by themselves within their TTL.
 func announce(ctx context.Context, svcCtx *svc.ServiceContext, code string) {
 	if err := svcCtx.Cache.Forget(ctx, code); err != nil {
 		logc.Errorw(ctx, "a change was not announced", logx.Field("code", code), logx.Field("error", err.Error()))

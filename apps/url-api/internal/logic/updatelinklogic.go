@@ -33,10 +33,10 @@ func (l *UpdateLinkLogic) UpdateLink(req *types.UpdateLinkRequest) (*types.Link,
 		return nil, err
 	}
 	changed, err := l.svcCtx.Links.UpdateLink(l.ctx, req.Code, change)
+	announce(l.ctx, l.svcCtx, req.Code)
 	if err != nil {
 		return nil, err
 	}
-	announce(l.ctx, l.svcCtx, changed.Code)
 	return shown(l.svcCtx, changed), nil
 }
 
