@@ -108,6 +108,7 @@ func TestLinks(t *testing.T) {
 		"ErrNoExpiry":     {2, "--expires", do("links", "create", "https://go.dev", "--expires", "")},
 		"ErrStatus":       {2, "301, 302, 307", do("links", "create", "https://go.dev", "--status", "303")},
 		"ErrStatus0":      {2, "301, 302, 307", do("links", "create", "https://go.dev", "--status", "0")},
+		"ErrTop0":         {2, "1 to 200", do("stats", "go-blog", "--top", "0")},
 		"ErrPast":         {2, "expires_at", do("links", "create", "https://go.dev", "--expires", "2001-01-01T00:00:00Z")},
 		"ErrNotFound":     {3, `"nothing-there"`, do("links", "get", "nothing-there")},
 		"ErrDot":          {3, `"."`, do("links", "get", ".")},

@@ -231,6 +231,17 @@ async function interruptions(page, address) {
   page.complaints.splice(before, Infinity, ...page.complaints.slice(before).filter((text) => !text.includes("ERR_INTERNET_DISCONNECTED")));
 }
 
+// madeAgain has a link under the code of one that was deleted.
+async function madeAgain(page, system, target) {
+  await system.linktrail("links", "delete", "go-blog");
+  await page.fill("#shorten-url", `${target}?again`);
+  await page.fill("#shorten-slug", "go-blog");
+  await page.click("#shorten-submit");
+  const item = page.locator("#links li", { hasText: "/go-blog" });
+  await item.filter({ hasText: "?again" }).waitFor({ timeout: 10_000 }).catch(() => {});
+  expect("a link that is made again under its old code is shown as it is", await item.count() === 1 && (await item.textContent()).includes("?again"), await item.allTextContents());
+}
+
 // desktop is everything, in light colours.
 async function desktop(browser, system, target) {
   // Without "Headless", which makes it a bot.
@@ -251,6 +262,7 @@ async function desktop(browser, system, target) {
   await unseen(page);
   await interruptions(page, address);
   await strangers(page, address);
+  await madeAgain(page, system, target);
   expect("no complaints on a desktop", page.complaints.length === 0, page.complaints);
   await page.context().close();
 }

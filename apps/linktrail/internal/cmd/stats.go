@@ -18,6 +18,8 @@ const (
 	shownSteps = 31
 	// barWidth is the longest bar of a chart, in characters.
 	barWidth = 40
+	// maxTop is the API's bound.
+	maxTop = 200
 )
 
 func (a *app) statsCommand() *cobra.Command {
@@ -32,6 +34,9 @@ apart, in no other figure.`,
   linktrail stats go-blog --output json`,
 		Args: oneArg("CODE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if q.Top < 1 || q.Top > maxTop {
+				return usagef("--top %d is not 1 to %d", q.Top, maxTop)
+			}
 			api, err := a.client()
 			if err != nil {
 				return err

@@ -9,7 +9,7 @@ const settle = 1500; // milliseconds from a click's arrival until its link's cli
 export class Links {
   #api;
   #refused;
-  #rows = new Map(); // by code: its row and the element of its count
+  #rows = new Map(); // by code: its row, the element of its count, and the state of the link that they show
   #recounts = new Map(); // by code: the timer
   #ended = false;
 
@@ -56,9 +56,10 @@ export class Links {
   #show(links) {
     const rows = new Map();
     for (const link of links) {
-      rows.set(link.code, this.#rows.get(link.code) ?? rowOf(link));
+      const known = this.#rows.get(link.code);
+      rows.set(link.code, known?.state === stateOf(link) ? known : rowOf(link));
     }
-    const fresh = links.filter((link) => !this.#rows.has(link.code));
+    const fresh = links.filter(({ code }) => rows.get(code) !== this.#rows.get(code));
     this.#rows = rows;
     byId("links").replaceChildren(...Array.from(rows.values(), ({ row }) => row));
     for (const { code } of fresh) this.#count(code);
@@ -77,10 +78,15 @@ export class Links {
   }
 }
 
+/** stateOf tells a link from what was under its code before it was changed, or deleted and made again. */
+function stateOf(link) {
+  return `${link.created_at} ${link.updated_at}`;
+}
+
 function rowOf(link) {
   const count = make("span", { class: "count" });
   const row = make("li", {},
     make("div", { class: "link-head" }, outward(link.short_url, `/${link.code}`, { class: "code" }), count),
     make("p", { class: "link-target", title: link.url, text: link.title || link.url.replace(/^https?:\/\//, "") }));
-  return { row, count };
+  return { row, count, state: stateOf(link) };
 }
