@@ -88,7 +88,8 @@ type Store interface {
 	Links(ctx context.Context, f Filter) ([]Link, error)
 	// UpdateLink changes a link in one step and returns it as it is afterwards, or an Error of kind NotFound.
 	UpdateLink(ctx context.Context, code string, c Change) (Link, error)
-	// DeleteLink removes a link, or returns an Error of kind NotFound. Its clicks stay.
+	// DeleteLink removes a link, or returns an Error of kind NotFound. Its clicks stay, and the store remembers which link
+	// had the code, so that they can still be purged.
 	DeleteLink(ctx context.Context, code string) error
 	// PurgeLink removes a link as DeleteLink does and bans its clicks: from then on none is stored, however long it was on
 	// its way. Those that are stored already, and their statistics, go with PurgeClicks.

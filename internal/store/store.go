@@ -53,8 +53,9 @@ type Retainer interface {
 
 // Purger has what only who looks after a store needs, beside the purges of link.Store.
 type Purger interface {
-	// PurgeDeleted bans the clicks of links that had a code when they were clicked and were deleted since, as PurgeLink does
-	// those of a link. It returns how many links these were. It reads all clicks.
+	// PurgeDeleted bans the clicks of the links that had a code and were deleted, as PurgeLink does those of a link. It returns
+	// how many links these were; none is no error, and one banned before counts again while clicks of it are stored. It reads
+	// all clicks, as of a link that was deleted before schema version 4 they alone tell: it is found while one is stored.
 	PurgeDeleted(ctx context.Context, code string) (links int, err error)
 	// MissingClicks returns those of the clicks that should be stored and are not: neither is their link purged, nor are they
 	// from before what the retention keeps.

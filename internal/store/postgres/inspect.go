@@ -60,7 +60,7 @@ func Inspect(ctx context.Context, dsn string, connectTimeout time.Duration) (c r
 func inspectTables(ctx context.Context, conn *pgx.Conn, c *record.Condition) error {
 	rows, err := conn.Query(ctx, `SELECT t.relname || ' ' || p FROM pg_class t, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
 		WHERE t.oid IN (to_regclass('links'), to_regclass('clicks'), to_regclass('click_rollups'), to_regclass('api_keys'),
-			to_regclass('purged_links'), to_regclass('click_retention'))
+			to_regclass('purged_links'), to_regclass('click_retention'), to_regclass('deleted_links'))
 		AND NOT has_table_privilege(t.oid, p) ORDER BY 1`)
 	if err != nil {
 		return err

@@ -124,14 +124,15 @@ func (s *Store) UpdateLink(ctx context.Context, code string, c link.Change) (_ l
 	return l, nil
 }
 
-// DeleteLink implements link.Store.
+// DeleteLink implements link.Store. It leaves a row for PurgeDeleted.
 func (s *Store) DeleteLink(ctx context.Context, code string) (err error) {
 	if !record.Storable(code) {
 		return link.NotFound(code)
 	}
 	ctx, end := s.database.Start(ctx, "DELETE", "links")
 	defer func() { end(err) }()
-	done, err := s.pool.Exec(ctx, `DELETE FROM links WHERE code = $1`, code)
+	done, err := s.pool.Exec(ctx, `WITH gone AS (DELETE FROM links WHERE code = $1 RETURNING code, id)
+		INSERT INTO deleted_links (code, link_id, deleted_at) SELECT code, id, now() FROM gone`, code)
 	if err != nil {
 		return fmt.Errorf("postgres: delete link: %w", err)
 	}

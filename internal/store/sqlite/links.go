@@ -150,24 +150,23 @@ func (s *Store) UpdateLink(ctx context.Context, code string, c link.Change) (_ l
 	return l, nil
 }
 
-// DeleteLink implements link.Store.
+// DeleteLink implements link.Store. It leaves a row for PurgeDeleted.
 func (s *Store) DeleteLink(ctx context.Context, code string) (err error) {
 	ctx, end := s.database.Start(ctx, "DELETE", "links")
 	defer func() { end(err) }()
-	var deleted int64
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, `DELETE FROM links WHERE code = ?`, code)
-		if err != nil {
+		var id int64
+		if err := tx.QueryRowContext(ctx, `DELETE FROM links WHERE code = ? RETURNING id`, code).Scan(&id); err != nil {
 			return err
 		}
-		deleted, err = result.RowsAffected()
+		_, err := tx.ExecContext(ctx, `INSERT INTO deleted_links (code, link_id, deleted_at) VALUES (?, ?, ?)`, code, id, time.Now().UnixMicro())
 		return err
 	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return link.NotFound(code)
+	}
 	if err != nil {
 		return fmt.Errorf("sqlite: delete link: %w", err)
-	}
-	if deleted == 0 {
-		return link.NotFound(code)
 	}
 	return nil
 }

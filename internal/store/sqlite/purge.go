@@ -44,17 +44,28 @@ func ban(ctx context.Context, tx *sql.Tx, links ...int64) error {
 	return nil
 }
 
-// PurgeDeleted implements store.Purger.
+// PurgeDeleted implements store.Purger. Links that an earlier linktrail deleted have left no row: their clicks tell.
 func (s *Store) PurgeDeleted(ctx context.Context, code string) (links int, err error) {
-	ids, err := selectAll(ctx, s.readers, scanOne[int64], `SELECT DISTINCT link_id FROM clicks c WHERE code = ?
-		AND NOT EXISTS (SELECT 1 FROM links WHERE links.id = c.link_id)`, code)
+	ids, err := selectAll(ctx, s.readers, scanOne[int64], `SELECT link_id FROM deleted_links WHERE code = ?1
+		UNION SELECT link_id FROM clicks c WHERE code = ?1 AND NOT EXISTS (SELECT 1 FROM links WHERE links.id = c.link_id)`, code)
 	if err != nil {
 		return 0, fmt.Errorf("sqlite: look for deleted links: %w", err)
 	}
 	if len(ids) == 0 {
 		return 0, nil
 	}
-	if err := s.write(ctx, func(tx *sql.Tx) error { return ban(ctx, tx, ids...) }); err != nil {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		if err := ban(ctx, tx, ids...); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM deleted_links WHERE code = ? AND link_id = ?`, code, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return 0, fmt.Errorf("sqlite: purge deleted links: %w", err)
 	}
 	return len(ids), nil

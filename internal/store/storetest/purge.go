@@ -13,6 +13,7 @@ import (
 	"github.com/linktrail/linktrail/internal/click"
 	"github.com/linktrail/linktrail/internal/link"
 	"github.com/linktrail/linktrail/internal/store"
+	"github.com/linktrail/linktrail/internal/store/record"
 	"github.com/linktrail/linktrail/internal/store/repair"
 )
 
@@ -85,30 +86,7 @@ func testPurge(t *testing.T, fresh func(*testing.T) store.Config) {
 		mustPurge(t, s, batches*each)
 		wantNothing(t, s, l.ID)
 	})
-	t.Run("OK links that were deleted before", func(t *testing.T) {
-		old, other := MustCreate(t, s, "old"), MustCreate(t, s, "other")
-		for _, l := range []link.Link{old, other} {
-			batch := clicksAt(l.ID, noon, 4)
-			for i := range batch {
-				batch[i].Code = l.Code
-			}
-			MustWrite(t, s, batch, 4)
-		}
-		if err := s.DeleteLink(t.Context(), "old"); err != nil {
-			t.Fatal(err)
-		}
-		for _, code := range []string{"other", "nothing", "a\x00b"} {
-			if n, err := s.PurgeDeleted(t.Context(), code); err != nil || n != 0 {
-				t.Errorf("%q: %d links, %v; want none", code, n, err)
-			}
-		}
-		if n, err := s.PurgeDeleted(t.Context(), "old"); err != nil || n != 1 {
-			t.Errorf("%d links, %v; want 1", n, err)
-		}
-		mustPurge(t, s, 4)
-		wantNothing(t, s, old.ID)
-		MustWrite(t, s, clicksAt(old.ID, noon, 4), 0)
-	})
+	t.Run("OK links that were deleted before", func(t *testing.T) { testPurgeDeleted(t, fresh) })
 	t.Run("OK what an earlier version wrote goes too", func(t *testing.T) {
 		l := MustCreate(t, s, "leftover")
 		MustWrite(t, s, clicksAt(l.ID, noon, 5), 5)
@@ -130,6 +108,106 @@ func testPurge(t *testing.T, fresh func(*testing.T) store.Config) {
 		t.Run("ErrNotFound", func(t *testing.T) { wantError(t, s.PurgeLink(t.Context(), code), link.KindNotFound, "") })
 	}
 	t.Run("OK while others write", func(t *testing.T) { testPurgeAmongWriters(t, fresh) })
+}
+
+// mustCreateClicked makes a link that was clicked from noon on.
+func mustCreateClicked(t *testing.T, s store.Store, code string, clicks int) link.Link {
+	t.Helper()
+	l := MustCreate(t, s, code)
+	batch := clicksAt(l.ID, noon, clicks)
+	for i := range batch {
+		batch[i].Code = code
+	}
+	MustWrite(t, s, batch, clicks)
+	return l
+}
+
+func mustDelete(t *testing.T, s store.Store, code string) {
+	t.Helper()
+	if err := s.DeleteLink(t.Context(), code); err != nil {
+		t.Fatalf("delete %s: %v", code, err)
+	}
+}
+
+func mustPurgeDeleted(t *testing.T, s store.Store, code string, want int) {
+	t.Helper()
+	if n, err := s.PurgeDeleted(t.Context(), code); err != nil || n != want {
+		t.Errorf("%q: %d links, %v; want %d", code, n, err, want)
+	}
+}
+
+func testPurgeDeleted(t *testing.T, fresh func(*testing.T) store.Config) {
+	c := fresh(t)
+	MustMigrate(t, c)
+	s := MustOpen(t, c)
+	// An earlier version leaves no row of what it deletes.
+	const forget = `DELETE FROM deleted_links`
+	for name, statements := range map[string][]string{"by this version": nil, "by an earlier one": {forget}} {
+		t.Run("OK "+name, func(t *testing.T) {
+			old := mustCreateClicked(t, s, "old", 4)
+			mustDelete(t, s, "old")
+			MustDamage(t, c, statements...)
+			mustPurgeDeleted(t, s, "old", 1)
+			mustPurge(t, s, 4)
+			wantNothing(t, s, old.ID)
+			MustWrite(t, s, clicksAt(old.ID, noon, 4), 0)
+			mustPurgeDeleted(t, s, "old", 0)
+		})
+	}
+	t.Run("OK all their clicks are on their way", func(t *testing.T) {
+		young := MustCreate(t, s, "young")
+		mustDelete(t, s, "young")
+		mustPurgeDeleted(t, s, "young", 1)
+		mustPurge(t, s, 0)
+		MustWrite(t, s, clicksAt(young.ID, noon, 4), 0)
+		wantNothing(t, s, young.ID)
+	})
+	t.Run("OK every link that had the code, but not the one that has it", func(t *testing.T) {
+		var gone []link.Link
+		for i, statements := range [][]string{{forget}, nil, nil} {
+			gone = append(gone, mustCreateClicked(t, s, "again", 2-i))
+			mustDelete(t, s, "again")
+			MustDamage(t, c, statements...)
+		}
+		has := mustCreateClicked(t, s, "again", 5)
+		mustPurgeDeleted(t, s, "again", len(gone))
+		mustPurge(t, s, 3)
+		for _, l := range gone {
+			MustWrite(t, s, clicksAt(l.ID, noon.Add(time.Minute), 2), 0)
+			wantNothing(t, s, l.ID)
+		}
+		if stats := MustStats(t, s, has.ID); stats.Clicks != 5 {
+			t.Errorf("the link that has the code has %d clicks, want 5", stats.Clicks)
+		}
+		mustPurgeDeleted(t, s, "again", 0)
+	})
+	t.Run("OK none", func(t *testing.T) {
+		mustCreateClicked(t, s, "other", 4)
+		mustCreateClicked(t, s, "purged", 4)
+		if err := s.PurgeLink(t.Context(), "purged"); err != nil {
+			t.Fatal(err)
+		}
+		mustPurge(t, s, 4)
+		wantError(t, s.DeleteLink(t.Context(), "nothing"), link.KindNotFound, "")
+		for _, code := range []string{"other", "purged", "nothing", "a\x00b"} {
+			mustPurgeDeleted(t, s, code, 0)
+		}
+	})
+	t.Run("OK the retention has removed their clicks", func(t *testing.T) {
+		s := MustFresh(t, fresh)
+		old := mustCreateClicked(t, s, "ancient", 4)
+		err := s.Retain(t.Context(), record.Retention{Before: noon.AddDate(0, 1, 0)}, func(record.Removed) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stats := MustStats(t, s, old.ID); stats.Clicks != 4 {
+			t.Fatalf("the statistics have %d clicks, want 4", stats.Clicks)
+		}
+		mustDelete(t, s, "ancient")
+		mustPurgeDeleted(t, s, "ancient", 1)
+		mustPurge(t, s, 0)
+		wantNothing(t, s, old.ID)
+	})
 }
 
 // testPurgeAmongWriters purges links whose clicks are being written all the while, and removes what there is once.
