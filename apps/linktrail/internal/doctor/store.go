@@ -24,7 +24,7 @@ import (
 // needs are the privileges that each service needs, as record.Condition names them.
 var needs = map[string][]string{
 	up.URLAPI: {"links SELECT", "links INSERT", "links UPDATE", "links DELETE", "api_keys SELECT", "purged_links SELECT",
-		"purged_links INSERT", "purged_links UPDATE"},
+		"purged_links INSERT", "purged_links UPDATE", "deleted_links INSERT"},
 	up.AnalyticsRPC: {"links SELECT", "clicks SELECT", "click_rollups SELECT"},
 	up.AnalyticsConsumer: {"clicks SELECT", "clicks INSERT", "click_rollups SELECT", "click_rollups INSERT", "click_rollups UPDATE",
 		"links SELECT", "clicks DELETE", "click_rollups DELETE", "purged_links SELECT", "purged_links UPDATE", "click_retention SELECT"},

@@ -80,7 +80,8 @@ func TestPostgres(t *testing.T) {
 		of := func(role string) System {
 			return System{Services: []Service{{Name: "mine", File: "mine.yaml", role: role, store: c}}}
 		}
-		if said := find(t, examine(t, of(up.URLAPI), patience), checkStore).Problems; len(said) != 1 || strings.Contains(said[0].Detail, "clicks INSERT") {
+		if said := find(t, examine(t, of(up.URLAPI), patience), checkStore).Problems; len(said) != 1 ||
+			!strings.Contains(said[0].Detail, "deleted_links INSERT") || strings.Contains(said[0].Detail, "clicks INSERT") {
 			t.Errorf("url-api lacks %+v", said)
 		}
 		MustExec(t, dsn, "GRANT SELECT ON clicks, click_rollups TO "+role)
