@@ -122,6 +122,16 @@ func TestClicks(t *testing.T) {
 		if v := verify(t, 0, config...); v.Clicks != 0 || v.Kafka.Records.Missing != 0 {
 			t.Errorf("got %+v", v)
 		}
+		if done := want(t, 0, append([]string{"clicks", "purge", "one"}, data...)...); !strings.Contains(done.stderr, "no deleted link with the code one is left to purge") {
+			t.Errorf("it prints %s%s", done.stdout, done.stderr)
+		}
+	})
+	t.Run("OK a deleted link without a click is purged too", func(t *testing.T) {
+		r.create("three")
+		want(t, 0, append([]string{"links", "delete", "three"}, data...)...)
+		if text := want(t, 0, append([]string{"clicks", "purge", "three"}, data...)...).stdout; text != "purged 1 links, removed 0 clicks\n" {
+			t.Errorf("it prints %q", text)
+		}
 	})
 }
 

@@ -23,8 +23,8 @@ func (a *app) clicksPurgeCommand(flags *storeFlags) *cobra.Command {
 		Use:   "purge [CODE...]",
 		Short: "Remove for good the clicks of links that were deleted",
 		Long: `Remove the clicks and the statistics of links that had a code and were deleted without --purge, and see to it that no click
-of them is stored any more, however long it was on its way. It reads all clicks to find those links. A code that a link has
-now is left alone: ` + "`linktrail links delete --purge`" + ` is for that.
+of them is stored any more, however long it was on its way. It reads all clicks, too: they alone tell of links that were
+deleted before schema version 4. A code that a link has now is left alone: ` + "`linktrail links delete --purge`" + ` is for that.
 
 Without a CODE, it removes what is left of links that are purged already, for which the consumer else takes some seconds.`,
 		Example: `  linktrail clicks purge go-blog
@@ -52,7 +52,7 @@ func (a *app) purge(ctx context.Context, s store.Store, codes []string) error {
 			return err
 		}
 		if n == 0 {
-			_, _ = fmt.Fprintf(a.err, "no deleted link with the code %s has clicks\n", printable(code))
+			_, _ = fmt.Fprintf(a.err, "no deleted link with the code %s is left to purge\n", printable(code))
 		}
 		done.Links += n
 	}
