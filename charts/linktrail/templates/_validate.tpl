@@ -38,19 +38,6 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $own := (index $v "telemetry-controller").enabled -}}
-{{- if and $own $v.telemetry.externalController -}}
-{{- fail "telemetry.externalController: this release brings a telemetry controller too; set telemetry-controller.enabled=false, or leave it off" -}}
-{{- end -}}
-{{- if and (include "linktrail.controlled" .) (or $v.telemetry.overlay.telemetry $v.telemetry.overlay.headers) -}}
-{{- fail "telemetry.overlay: a telemetry controller writes it; say it in telemetry.endpoint, batcher, sampler and headersSecret, or do without the controller, telemetry-controller.enabled=false" -}}
-{{- end -}}
-{{- if and $v.telemetry.headersSecret (not $own) -}}
-{{- fail "telemetry.headersSecret: the telemetry controller brings it to the services, and telemetry-controller.enabled is false; use telemetry.overlay.headers" -}}
-{{- end -}}
-{{- if and $own (index $v "telemetry-controller").default (get $v.telemetry.config "OtlpHeaders") -}}
-{{- fail "telemetry.config.OtlpHeaders: a Telemetry object wins over it, and has its headers from a Secret; name one in telemetry.headersSecret, or do without the object, telemetry-controller.default=false" -}}
-{{- end -}}
 {{- with $v.analyticsConsumer.autoscaling -}}
 {{- if and .enabled (gt (int .maxReplicas) $partitions) -}}
 {{- fail (printf "analyticsConsumer.autoscaling.maxReplicas: %d is more than the topic has partitions, %d (clickStream.partitions, or kafka.strimzi.topic.partitions); further pods would have nothing to read" (int .maxReplicas) $partitions) -}}
@@ -92,6 +79,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- include "linktrail.validate.telemetry" . -}}
 {{- include "linktrail.validate.journal" .Values.urlApi -}}
 {{- end -}}
 
@@ -126,5 +114,61 @@
 {{- fail (printf "urlApi.journal.emptyDir.sizeLimit: %s is less than %s: the pod would be evicted, and its journal lost" . $least) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* linktrail.validate.telemetry: what services would not start with, and what nobody would look at. */}}
+{{- define "linktrail.validate.telemetry" -}}
+{{- $telemetry := .Values.telemetry -}}
+{{- $controller := index .Values "telemetry-controller" -}}
+{{- $controlled := include "linktrail.controlled" . -}}
+{{- $object := and $controller.enabled $controller.default -}}
+{{- $batchers := list $telemetry.batcher $telemetry.overlay.telemetry.Batcher -}}
+{{- if and $controller.enabled $telemetry.externalController -}}
+{{- fail "telemetry.externalController: this release brings a telemetry controller too; set telemetry-controller.enabled=false, or leave it off" -}}
+{{- end -}}
+{{- if and $controlled (or $telemetry.overlay.telemetry $telemetry.overlay.headers) -}}
+{{- fail "telemetry.overlay: a telemetry controller writes it; say it in telemetry.endpoint, batcher, sampler and headersSecret, or do without the controller, telemetry-controller.enabled=false" -}}
+{{- end -}}
+{{- range $key := keys $telemetry.config | sortAlpha -}}
+{{- range list "Batcher" "Endpoint" "Sampler" -}}
+{{- if eq (lower .) (lower $key) -}}
+{{- fail (printf "telemetry.config.%s: say it in telemetry.%s, by which the rest of the chart goes too" $key (lower .)) -}}
+{{- end -}}
+{{- end -}}
+{{- range list "OtlpGrpcSecure" "OtlpHeaders" "OtlpHttpPath" "OtlpHttpSecure" -}}
+{{- if and (eq (lower .) (lower $key)) (ne . $key) -}}
+{{- fail (printf "telemetry.config.%s: spell it %s, or services alone would know it" $key .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $batcher := dict "OtlpGrpcSecure" "otlpgrpc" "OtlpHttpPath" "otlphttp" "OtlpHttpSecure" "otlphttp" -}}
+{{- if and (get $telemetry.config $key) (not (has $batcher $batchers)) -}}
+{{- fail (printf "telemetry.config.%s: it is for %s, and telemetry.batcher is %s" $key $batcher $telemetry.batcher) -}}
+{{- end -}}
+{{- end -}}
+{{- with $telemetry.endpoint -}}
+{{- $address := printf `^([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})%s$` (ternary "?" "" (eq $telemetry.batcher "otlphttp")) -}}
+{{- if contains "$" . -}}
+{{- if $controlled -}}
+{{- fail (printf "telemetry.endpoint: %q has a variable, which nobody expands where there is a telemetry controller; name the host, or do without the controller" .) -}}
+{{- end -}}
+{{- else if eq $telemetry.batcher "zipkin" -}}
+{{- if not (regexMatch "^https?://[^/?#]+" .) -}}
+{{- fail (printf "telemetry.endpoint: %q is not a URL, which zipkin wants, like http://zipkin.example.com:9411/api/v2/spans" .) -}}
+{{- end -}}
+{{- else if not (regexMatch $address .) -}}
+{{- fail (printf "telemetry.endpoint: %q is not host:port, which %s wants; TLS and a path are said in telemetry.config: OtlpGrpcSecure, OtlpHttpSecure, OtlpHttpPath" . $telemetry.batcher) -}}
+{{- end -}}
+{{- else -}}
+{{- if and $.Values.jaeger.enabled (eq $telemetry.batcher "zipkin") -}}
+{{- fail "telemetry.batcher: this release's Jaeger does not take zipkin; name the URL of one who does in telemetry.endpoint, or take otlpgrpc or otlphttp" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $telemetry.headersSecret (not $controller.enabled) -}}
+{{- fail "telemetry.headersSecret: the telemetry controller brings it to the services, and telemetry-controller.enabled is false; use telemetry.overlay.headers" -}}
+{{- end -}}
+{{- if and $object $telemetry.config.OtlpHeaders -}}
+{{- fail "telemetry.config.OtlpHeaders: a Telemetry object wins over it, and has its headers from a Secret; name one in telemetry.headersSecret, or do without the object, telemetry-controller.default=false" -}}
 {{- end -}}
 {{- end -}}
