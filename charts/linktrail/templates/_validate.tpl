@@ -123,12 +123,13 @@
 {{- $controller := index .Values "telemetry-controller" -}}
 {{- $controlled := include "linktrail.controlled" . -}}
 {{- $object := and $controller.enabled $controller.default -}}
+{{- $block := include "linktrail.telemetry" . | fromYaml -}}
 {{- $batchers := list $telemetry.batcher $telemetry.overlay.telemetry.Batcher -}}
 {{- if and $controller.enabled $telemetry.externalController -}}
 {{- fail "telemetry.externalController: this release brings a telemetry controller too; set telemetry-controller.enabled=false, or leave it off" -}}
 {{- end -}}
 {{- if and $controlled (or $telemetry.overlay.telemetry $telemetry.overlay.headers) -}}
-{{- fail "telemetry.overlay: a telemetry controller writes it; say it in telemetry.endpoint, batcher, sampler and headersSecret, or do without the controller, telemetry-controller.enabled=false" -}}
+{{- fail "telemetry.overlay: a telemetry controller writes it; say it in telemetry.endpoint, batcher, sampler and headersSecret or in a Telemetry object of your own, or do without a controller" -}}
 {{- end -}}
 {{- range $key := keys $telemetry.config | sortAlpha -}}
 {{- range list "Batcher" "Endpoint" "Sampler" -}}
@@ -165,8 +166,21 @@
 {{- fail "telemetry.batcher: this release's Jaeger does not take zipkin; name the URL of one who does in telemetry.endpoint, or take otlpgrpc or otlphttp" -}}
 {{- end -}}
 {{- end -}}
-{{- if and $telemetry.headersSecret (not $controller.enabled) -}}
+{{- if $telemetry.headersSecret -}}
+{{- if not $controlled -}}
 {{- fail "telemetry.headersSecret: the telemetry controller brings it to the services, and telemetry-controller.enabled is false; use telemetry.overlay.headers" -}}
+{{- else if not $object -}}
+{{- fail "telemetry.headersSecret: the chart's Telemetry object brings it to the services, and there is none; leave this empty, and name the Secret in exporter.headersFrom of your own" -}}
+{{- else if not $block.Endpoint -}}
+{{- fail "telemetry.headersSecret: spans are sent nowhere; name the collector in telemetry.endpoint, or leave this empty" -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or (has "otlpgrpc" $batchers) (has "otlphttp" $batchers)) -}}
+{{- range $name, $headers := dict "headersSecret" $telemetry.headersSecret "config.OtlpHeaders" $telemetry.config.OtlpHeaders "overlay.headers" $telemetry.overlay.headers -}}
+{{- if $headers -}}
+{{- fail (printf "telemetry.%s: zipkin sends no headers; set telemetry.batcher to otlpgrpc or otlphttp" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and $object $telemetry.config.OtlpHeaders -}}
 {{- fail "telemetry.config.OtlpHeaders: a Telemetry object wins over it, and has its headers from a Secret; name one in telemetry.headersSecret, or do without the object, telemetry-controller.default=false" -}}
