@@ -185,4 +185,17 @@
 {{- if and $object $telemetry.config.OtlpHeaders -}}
 {{- fail "telemetry.config.OtlpHeaders: a Telemetry object wins over it, and has its headers from a Secret; name one in telemetry.headersSecret, or do without the object, telemetry-controller.default=false" -}}
 {{- end -}}
+{{- if $controlled -}}
+{{- $written := append (include "linktrail.destination" . | fromYaml | keys) "Sampler" -}}
+{{- if and $object $block.Endpoint (not $block.Disabled) -}}
+{{- $written = concat $written (list "OtlpHeaders" "OtlpHttpPath" "OtlpHttpSecure" "OtlpGrpcSecure") -}}
+{{- end -}}
+{{- range $component := list "urlApi" "analyticsRpc" "analyticsConsumer" -}}
+{{- range $key := keys ((index $.Values $component).config.Telemetry | default dict) | sortAlpha -}}
+{{- if has $key $written -}}
+{{- fail (printf "%s.config.Telemetry.%s: what a telemetry controller writes wins over it; say it in telemetry, for all services, or in a Telemetry object" $component $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
