@@ -31,16 +31,23 @@ const (
 // maxWait is how long a reader's fetch waits for records.
 const maxWait = 250 * time.Millisecond
 
-// Consumer is a clickstream.Consumer on kq's queue. Config.Conns readers, each a member of the group, hold one record at
-// a time; those which are waiting are handed over together, so that a batch has at most Conns records. A record's
-// offset is committed only after the handler returned nil, about a second later; so nothing is lost when the process is
-// killed, and what is read again then was written already.
+// Consumer is a clickstream.Consumer on kq's queues. Config.Conns of them, each with a reader that is a member of the group,
+// hold one record at a time; those which are waiting are handed over together, so that a batch has at most Conns records. A
+// record's offset is committed only after the handler returned nil, about a second later; so nothing is lost when the process
+// is killed, and what is read again then was written already.
+//
+// A queue whose broker keeps closing connections takes that for its own end: it reads no more, and stays a member. It is
+// replaced.
 type Consumer struct {
 	config  clickstream.Config
 	drain   time.Duration
 	metrics *clickstream.ConsumerMetrics
 	watch   *group.Watch
 	admin   *franz.Client
+
+	mu      sync.Mutex
+	queues  []queue.MessageQueue // one for each reader
+	started time.Time            // when the last one was
 
 	waiting chan waiting
 	// stop is closed when no further batch begins, gone when the readers have left: until then a reader that has a
@@ -93,31 +100,93 @@ func (c *Consumer) Ready() error { return c.watch.Ready() }
 // Run is that of clickstream.Consumer. It can be called once.
 func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 	defer c.admin.Close()
-	var queue queue.MessageQueue
-	var err error
-	keepLog(func() {
-		queue, err = goqueue.NewQueue(c.conf(), goqueue.WithHandle(c.consume), goqueue.WithMaxWait(maxWait),
-			goqueue.WithErrorHandler(func(context.Context, kafka.Message, error) {})) // only ever errStopped
-	})
-	if err != nil {
-		return err
+	for range c.config.Conns {
+		queue, err := c.newQueue()
+		if err != nil {
+			return err
+		}
+		c.queues = append(c.queues, queue)
 	}
+	c.started = time.Now()
 	watching, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var watch, readers sync.WaitGroup
 	watch.Go(func() { c.watch.Run(watching) })
-	started := time.After(startTime)
-	readers.Go(queue.Start)
+	for i := range c.queues {
+		readers.Go(func() { c.read(i) })
+	}
 
 	c.collect(ctx, h)
 	end()
 	watch.Wait()
-	<-started
-	proc.AddShutdownListener(func() {})
-	keepLog(queue.Stop)
+	c.leave()
 	close(c.gone)
 	readers.Wait()
 	return nil
+}
+
+// newQueue makes a queue of one reader.
+func (c *Consumer) newQueue() (queue queue.MessageQueue, err error) {
+	keepLog(func() {
+		queue, err = goqueue.NewQueue(c.conf(), goqueue.WithHandle(c.consume), goqueue.WithMaxWait(maxWait),
+			goqueue.WithErrorHandler(func(context.Context, kafka.Message, error) {})) // only ever errStopped
+	})
+	return queue, err
+}
+
+// read runs a queue, and another in its place when it has ended by itself, until the consumer stops.
+func (c *Consumer) read(i int) {
+	for queue := c.queues[i]; queue != nil; queue = c.replace(i) {
+		queue.Start()
+	}
+}
+
+// replace returns a new queue in place of one that has ended, after a pause; nil when the consumer stops.
+func (c *Consumer) replace(i int) queue.MessageQueue {
+	for {
+		select {
+		case <-c.stop:
+			return nil
+		case <-time.After(startTime):
+		}
+		queue, err := c.tryReplace(i)
+		if err == nil {
+			return queue
+		}
+		logx.Errorw("a reader that has given up could not be replaced yet", logx.Field("error", err.Error()))
+	}
+}
+
+func (c *Consumer) tryReplace(i int) (queue.MessageQueue, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.stop: // leave stops what has ended too
+		return nil, nil
+	default:
+	}
+	logx.Error("a reader of the click stream has given up, and is replaced")
+	keepLog(c.queues[i].Stop)
+	queue, err := c.newQueue()
+	if err == nil {
+		c.queues[i], c.started = queue, time.Now()
+	}
+	return queue, err
+}
+
+// leave has all readers leave the group. Call it once c.stop is closed.
+func (c *Consumer) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	time.Sleep(time.Until(c.started.Add(startTime)))
+	proc.AddShutdownListener(func() {})
+	keepLog(func() {
+		var all sync.WaitGroup
+		for _, queue := range c.queues {
+			all.Go(queue.Stop)
+		}
+		all.Wait()
+	})
 }
 
 // keepLog puts the process's log away while f runs: kq sets it up when it begins, unless that was done before, and
@@ -139,8 +208,9 @@ func (c *Consumer) conf() goqueue.KqConf {
 		Group:       c.config.Group,
 		Topic:       c.config.Topic,
 		Offset:      "first",
-		Conns:       c.config.Conns,
-		// More than one of either and kq commits past records that are not yet handled.
+		// With more readers kq would not say which has ended, with more of the others it commits past records that are not
+		// yet handled.
+		Conns:      1,
 		Consumers:  1,
 		Processors: 1,
 		MinBytes:   1,
