@@ -17,7 +17,8 @@ import (
 )
 
 // Publisher is a clickstream.Shipper. A click is retried, in its place in the queue, for as long as the broker is
-// away or the topic does not exist; what the broker refuses for good is dropped.
+// away or the topic does not exist; what the broker refuses for good is dropped. What is shipped is never refused for good
+// unless it is larger than any click.
 type Publisher struct {
 	client  *franz.Client
 	sends   *clickstream.Sends
@@ -40,6 +41,7 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 		franz.RequiredAcks(franz.AllISRAcks()),
 		franz.MaxBufferedRecords(c.Queue),
 		franz.ProducerLinger(c.Linger()),
+		franz.ProducerBatchMaxBytes(maxBatchBytes),
 		// What kq's own pusher uses, so that whoever reads the one reads the other.
 		franz.ProducerBatchCompression(franz.SnappyCompression()),
 		// A topic may be made after us; the queue is the only bound.
@@ -59,6 +61,10 @@ func NewPublisher(c clickstream.Config, o Options) (*Publisher, error) {
 	}
 	return p, nil
 }
+
+// maxBatchBytes is the most that a batch has before it is compressed, of which a click with the longest headers may need most.
+// A broker that refuses a batch as too large refuses all clicks in it, however small each is.
+const maxBatchBytes = 2 * click.MaxWire
 
 // sending is one click on its way; all that it needs is in one piece of memory, which is used again once the broker has
 // acknowledged the click.
@@ -137,8 +143,8 @@ func (s *sending) begin(span clickstream.Send, sc trace.SpanContext, taken time.
 // done is called once for each click, by one goroutine for all of them.
 func (s *sending) done(r *franz.Record, err error) {
 	p := s.publisher
-	if err != nil && s.shipped != nil && passes(err) {
-		p.sendAgain(s, err)
+	if err != nil && s.shipped != nil && passes(err, r.Value) {
+		p.sendAgain(s, r, err)
 		return
 	}
 	defer p.taken.Done()
@@ -161,6 +167,7 @@ func (s *sending) done(r *franz.Record, err error) {
 		}
 		s.closed()
 	default:
+		p.logger.Log(franz.LogLevelError, "clicks are refused for good, and lost", "err", err)
 		p.metrics.Dropped(clickstream.DropRejected)
 		s.span.Dropped(errorType(err), err.Error())
 		if s.shipped != nil {
@@ -172,26 +179,29 @@ func (s *sending) done(r *franz.Record, err error) {
 // refusedPause is how long a click that was refused waits until it is sent again.
 const refusedPause = time.Second
 
-// passes reports whether an error is not the record's own fault, nor that of a client that is closed: what is kept in a journal
-// can wait until somebody has mended the topic, or its rights.
-func passes(err error) bool {
-	for _, last := range []error{
-		franz.ErrClientClosed, context.Canceled, kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp,
-	} {
-		if errors.Is(err, last) {
-			return false
-		}
+// passes reports whether a value may be taken later: an error is that of a whole batch, and mostly of the topic or of who may
+// write to it. What is kept in a journal can wait until somebody has mended that. Not so once the client is closed, nor for
+// a value that is too large and no click.
+func passes(err error, value []byte) bool {
+	switch {
+	case errors.Is(err, franz.ErrClientClosed) || errors.Is(err, context.Canceled):
+		return false
+	case errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge):
+		return len(value) <= click.MaxWire
 	}
 	return true
 }
 
 // sendAgain sends a click again in a while. Its span goes on.
-func (p *Publisher) sendAgain(s *sending, err error) {
+func (p *Publisher) sendAgain(s *sending, r *franz.Record, err error) {
 	p.again.Add(1)
 	p.logger.Log(franz.LogLevelError, "clicks are refused, and sent again until they are not", "err", err)
 	// The client may still hold the record that failed.
-	record := &franz.Record{Context: context.Background(), Headers: s.record.Headers, Value: s.record.Value, Timestamp: s.record.Timestamp}
+	record := &franz.Record{Context: context.Background(), Headers: r.Headers, Value: r.Value, Timestamp: r.Timestamp}
 	time.AfterFunc(refusedPause, func() {
+		if errors.Is(err, kerr.InvalidTimestamp) {
+			record.Timestamp = time.Now() // the clock was wrong when the click was taken, or it has waited too long
+		}
 		p.again.Add(-1)
 		p.client.TryProduce(record.Context, record, s.promise) // it has a place in the queue, or tries again
 	})

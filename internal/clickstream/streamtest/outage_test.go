@@ -169,11 +169,14 @@ func demonstrateRefusedIsSeen(t *testing.T, v variant) {
 	s := newStream(t, v, 1)
 	admin := MustDial(t)
 	defer admin.Close()
-	limit := "200"
-	configs := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}
-	if _, err := kadm.NewClient(admin).AlterTopicConfigs(t.Context(), configs, s.Topic); err != nil {
-		t.Fatal(err)
+	limit := func(bytes string) {
+		t.Helper()
+		configs := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &bytes}}
+		if _, err := kadm.NewClient(admin).AlterTopicConfigs(t.Context(), configs, s.Topic); err != nil {
+			t.Fatal(err)
+		}
 	}
+	limit("200")
 	// The broker has the limit a moment after it has said so.
 	eventually(t, func() error {
 		value := make([]byte, 1000)
@@ -192,6 +195,20 @@ func demonstrateRefusedIsSeen(t *testing.T, v variant) {
 	s.Brokers = []string{own}
 	p := s.publisher(t)
 	s.publish(t, p, 1)
+	if v.journal && v.driver == clickstream.DriverKgo { // it stays there
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		<-ctx.Done()
+		s.wantMetric(t, 1, "linktrail_clicks_journal_records")
+		limit("1000012")
+		MustClose(t, p)
+		s.wantMetric(t, 1, "linktrail_clicks_published_total")
+		s.wantMetric(t, 0, "linktrail_clicks_dropped_total", "rejected")
+		if n := s.inTopic(t) - before; n != 1 {
+			t.Errorf("the broker took %d", n)
+		}
+		return
+	}
 	MustClose(t, p)
 	if n := s.inTopic(t) - before; n != 0 {
 		t.Fatalf("the broker took %d", n)

@@ -19,7 +19,7 @@ const (
 	NeverBlocks   = "publishing never blocks, and the queue is bounded"
 	Acknowledged  = "a click counts as published when all in-sync replicas have it"
 	Retried       = "what could not be sent is sent when the broker is back"
-	RefusedIsSeen = "a click that the broker refuses is counted, and its span failed"
+	RefusedIsSeen = "a click that the broker refuses is counted, and its span failed; one from a journal stays there until it is taken"
 	CloseCounts   = "closing says how many clicks were lost"
 	Survives      = "a click is sent though its publisher was killed while the broker was away, when a journal has it"
 	FromTheFirst  = "a new group begins at the first record"
