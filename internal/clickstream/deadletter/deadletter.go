@@ -65,8 +65,10 @@ type Letter struct {
 	// Headers and Value are the record's.
 	Headers []franz.RecordHeader
 	Value   []byte
-	// Cut is the length of a value that was too large for the topic, of which Value is the beginning; else 0.
-	Cut int
+	// Bytes is how long the record's value was. Cut says that the record was too large for the topic: Value is the
+	// beginning of its value, or headers are missing.
+	Bytes int
+	Cut   bool
 }
 
 // ErrNoTopic says that there is no topic of dead letters.
@@ -235,7 +237,7 @@ func poll(ctx context.Context, client *franz.Client) (franz.Fetches, error) {
 }
 
 func letter(r *franz.Record) Letter {
-	l := Letter{Place: Place{r.Partition, r.Offset}, Time: r.Timestamp, Value: r.Value}
+	l := Letter{Place: Place{r.Partition, r.Offset}, Time: r.Timestamp, Value: r.Value, Bytes: len(r.Value)}
 	l.Reason, _ = header(r, kgo.HeaderReason)
 	partition, _ := header(r, kgo.HeaderPartition)
 	offset, _ := header(r, kgo.HeaderOffset)
@@ -243,7 +245,10 @@ func letter(r *franz.Record) Letter {
 		l.Origin = &origin
 	}
 	if cut, ok := header(r, kgo.HeaderCut); ok {
-		l.Cut, _ = strconv.Atoi(cut)
+		l.Cut = true
+		if n, err := strconv.Atoi(cut); err == nil {
+			l.Bytes = n
+		}
 	}
 	for _, h := range r.Headers {
 		if !strings.HasPrefix(h.Key, kgo.HeaderPrefix) {
@@ -271,7 +276,7 @@ func (b *Box) Retry(ctx context.Context, letters []Letter) (int, error) {
 	var records []*franz.Record
 	places := make(map[*franz.Record]Place)
 	for _, l := range letters {
-		if l.Cut == 0 {
+		if !l.Cut {
 			r := &franz.Record{Topic: b.config.Topic, Headers: l.Headers, Value: l.Value}
 			records, places[r] = append(records, r), l.Place
 		}

@@ -107,6 +107,10 @@ func TestBox(t *testing.T) {
 	if err := writer.Send(t.Context(), large, "undecodable: too large"); err != nil {
 		t.Fatal(err)
 	}
+	bulky := clickstream.Record{Topic: c.Topic, Partition: 1, Offset: 7, Value: []byte("no click"), Headers: []clickstream.Header{{Key: "x", Value: large.Value}}}
+	if err := writer.Send(t.Context(), bulky, "undecodable: large headers"); err != nil {
+		t.Fatal(err)
+	}
 	if err := writer.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -118,20 +122,25 @@ func TestBox(t *testing.T) {
 	}
 
 	letters := all(t, box)
-	if len(letters) != 4 {
+	if len(letters) != 5 {
 		t.Fatalf("there are %s", places(letters))
 	}
-	var first, cut deadletter.Letter
+	var first, cut, bare deadletter.Letter
 	for _, l := range letters {
 		switch {
-		case l.Cut > 0:
+		case l.Cut && l.Origin != nil:
+			bare = l
+		case l.Cut:
 			cut = l
 		case l.Origin != nil:
 			first = l
 		}
 	}
-	if cut.Cut != 2_000_000 || len(cut.Value) != 64<<10 || cut.Origin != nil {
-		t.Errorf("of the large one there are %d of %d bytes, from %v", len(cut.Value), cut.Cut, cut.Origin)
+	if cut.Bytes != 2_000_000 || len(cut.Value) != 64<<10 || cut.Origin != nil {
+		t.Errorf("of the large one there are %d of %d bytes, from %v", len(cut.Value), cut.Bytes, cut.Origin)
+	}
+	if string(bare.Value) != "no click" || bare.Bytes != 8 || len(bare.Headers) != 0 || *bare.Origin != (deadletter.Place{Partition: 1, Offset: 7}) {
+		t.Errorf("of the one with large headers there is %+v", bare)
 	}
 	if first.Reason != "undecodable: click: not the JSON of a click" || *first.Origin != (deadletter.Place{Partition: 2, Offset: 42}) ||
 		time.Since(first.Time) > time.Hour || string(first.Value) != string(record.Value) {
@@ -139,7 +148,7 @@ func TestBox(t *testing.T) {
 	}
 
 	// Retried, it is in the topic as it was, and not among the letters.
-	n, err := box.Retry(t.Context(), []deadletter.Letter{first, cut})
+	n, err := box.Retry(t.Context(), []deadletter.Letter{first, cut, bare})
 	if n != 1 || err != nil {
 		t.Fatalf("%d retried, %v", n, err)
 	}
@@ -152,7 +161,7 @@ func TestBox(t *testing.T) {
 		t.Errorf("it came back as %q with headers (-want +got)\n%s", got.Value, diff)
 	}
 	left := all(t, box)
-	if len(left) != 3 || strings.Contains(" "+places(left)+" ", " "+first.String()+" ") {
+	if len(left) != 4 || strings.Contains(" "+places(left)+" ", " "+first.String()+" ") {
 		t.Errorf("of %s %s is retried, and left are %s", places(letters), first, places(left))
 	}
 	if err := box.Drop(t.Context(), left[:1]); err != nil {
@@ -169,7 +178,7 @@ func TestBox(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	whole := slices.DeleteFunc(slices.Clone(left[1:]), func(l deadletter.Letter) bool { return l.Cut > 0 })
+	whole := slices.DeleteFunc(slices.Clone(left[1:]), func(l deadletter.Letter) bool { return l.Cut })
 	if n, err := other.Retry(ended, whole); n != 0 || err == nil {
 		t.Errorf("%d retried, %v", n, err)
 	}

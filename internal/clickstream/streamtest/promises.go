@@ -30,7 +30,7 @@ const (
 	Killed        = "a consumer that is killed in mid-batch loses nothing"
 	Batches       = "batches hold as much as ClickStream.MaxBatch"
 	Offsets       = "partition and offset are known"
-	DeadHeaders   = "a dead letter has all headers of its record"
+	DeadHeaders   = "a dead letter has all headers of its record, where the topic takes them"
 	Ready         = "a consumer is ready when it has joined its group"
 	Secure        = "TLS and SASL"
 )

@@ -171,7 +171,7 @@ type shownLetter struct {
 	Value string `json:"value"`
 	// Bytes is how long the record's value was.
 	Bytes int `json:"bytes"`
-	// Cut says that not all of the value was kept, so that it cannot be sent back.
+	// Cut says that not all of the value or of the headers was kept, so that it cannot be sent back.
 	Cut bool `json:"cut"`
 }
 
@@ -186,7 +186,7 @@ const maxShown = 1024
 func showLetter(l deadletter.Letter) shownLetter {
 	shown := shownLetter{
 		Partition: l.Partition, Offset: l.Offset, Time: l.Time.UTC().Format(time.RFC3339), Reason: l.Reason,
-		Value: strings.ToValidUTF8(string(l.Value[:min(len(l.Value), maxShown)]), "�"), Bytes: max(len(l.Value), l.Cut), Cut: l.Cut > 0,
+		Value: strings.ToValidUTF8(string(l.Value[:min(len(l.Value), maxShown)]), "�"), Bytes: l.Bytes, Cut: l.Cut,
 	}
 	if l.Origin != nil {
 		shown.Origin = &shownOrigin{l.Origin.Partition, l.Origin.Offset}
@@ -271,8 +271,8 @@ func (a *app) dlqRetryCommand(f *streamFlags) *cobra.Command {
 		Short: "Send dead letters back to the topic of clicks",
 		Long: `Send dead letters back to the topic of clicks, with the headers that they had there, and mark them as retried once all in-sync
 replicas have them. Who is interrupted may retry again: a record is sent at least once, and a click that comes twice is counted
-once. What cannot be read or stored this time either becomes a new dead letter. A letter of which only the beginning was kept
-cannot be sent back.`,
+once. What cannot be read or stored this time either becomes a new dead letter. A letter of which a part was kept, because
+it was too large, cannot be sent back.`,
 		Example: `  linktrail dlq retry 0:42 0:43
   linktrail dlq retry --reason newer_version
   linktrail dlq retry --all --config etc/analytics-consumer.yaml`,
@@ -282,7 +282,7 @@ cannot be sent back.`,
 				retried, cut := 0, 0
 				err := inChunks(c.Context(), box, &chosen, func(some []deadletter.Letter) error {
 					for _, l := range some {
-						if l.Cut > 0 {
+						if l.Cut {
 							cut++
 						}
 					}
@@ -298,7 +298,7 @@ cannot be sent back.`,
 					return err
 				}
 				if cut > 0 {
-					return fmt.Errorf("%d dead letters cannot be sent back, since only the beginning of their values was kept; `linktrail dlq drop` drops them", cut)
+					return fmt.Errorf("%d dead letters cannot be sent back, since only a part of them was kept; `linktrail dlq drop` drops them", cut)
 				}
 				return chosen.missing(box.Topic())
 			})
