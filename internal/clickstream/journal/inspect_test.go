@@ -92,6 +92,34 @@ func TestInspect(t *testing.T) {
 		<-ended
 	})
 
+	t.Run("OK while it is opened", func(t *testing.T) {
+		c := small(t)
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = isOpen(c.Dir)
+				}
+			}
+		}()
+		defer func() {
+			close(stop)
+			<-stopped
+		}()
+		for range 200 {
+			j, err := Open(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	t.Run("OK one that nobody has open and nobody may write", func(t *testing.T) {
 		c := small(t)
 		j := MustOpen(t, c)

@@ -78,7 +78,8 @@ type counts struct {
 }
 
 // Open opens the journal of a folder, which it makes where there is none, and reads what an earlier process has left.
-// Close must be called. The error says so when another process has it open.
+// Close must be called. The error is ErrOpen when another process still has it open after a quarter of a second: Inspect
+// holds the lock for an instant.
 func Open(c Config) (*Journal, error) {
 	c = c.withDefaults()
 	if c.Dir == "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,20 +13,31 @@ import (
 // lockName is the file that is locked.
 const lockName = "lock"
 
+// How long, and how often, it is tried to lock a folder: whoever inspects the journal holds the lock for an instant.
+const (
+	lockPatience = 250 * time.Millisecond
+	lockPause    = 5 * time.Millisecond
+)
+
 // lockFolder makes this process the only one that has the folder's journal open, until the file is closed.
 func lockFolder(dir string) (*os.File, error) {
 	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = file.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: %w", dir, ErrOpen)
-		}
-		return nil, err
+	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for begin := time.Now(); errors.Is(err, unix.EWOULDBLOCK) && time.Since(begin) < lockPatience; {
+		time.Sleep(lockPause)
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
-	return file, nil
+	if err == nil {
+		return file, nil
+	}
+	_ = file.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("%s: %w", dir, ErrOpen)
+	}
+	return nil, err
 }
 
 // isNoSpace reports whether the disk, or a quota, has no space.
