@@ -138,6 +138,41 @@ func TestHalfMade(t *testing.T) {
 	}
 }
 
+// TestPowerCut has the machine die when a segment has become another one, of which the disk has the name and no more.
+func TestPowerCut(t *testing.T) {
+	c := small(t)
+	old, err := newSegment(filepath.Join(c.Dir, nameOf(1)), 1, c.SegmentBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := numbered(1)
+	old.reserve(r.size())
+	old.write(headerSize, r)
+	var disk []byte
+	j := MustOpen(t, Config{Dir: t.TempDir(), Sync: true})
+	if j.sync == nil {
+		t.Error("Sync does not sync")
+	}
+	path := filepath.Join(c.Dir, nameOf(2))
+	next, err := old.renew(path, 2, func(file *os.File) (err error) {
+		disk, err = os.ReadFile(file.Name()) // it has its old name
+		return errors.Join(err, j.sync(file))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, disk, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	MustOpen(t, c)
+	if state, _ := MustInspect(t, c.Dir); state.Damaged() != 0 || len(state.Segments) != 0 {
+		t.Errorf("%+v", state)
+	}
+}
+
 // TestStrangeFiles opens a folder in which others have put something.
 func TestStrangeFiles(t *testing.T) {
 	c := small(t)

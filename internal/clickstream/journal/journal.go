@@ -54,6 +54,7 @@ type Journal struct {
 	counts counts
 
 	syncTime prometheus.Histogram
+	sync     func(*os.File) error // syncFile with Config.Sync, else nil
 
 	mu       sync.Mutex
 	segments []*segment // those that are needed, by sequence; the last one is written to
@@ -97,6 +98,9 @@ func Open(c Config) (*Journal, error) {
 	}
 	j := &Journal{
 		config: c, dir: c.Dir, lock: lock, syncTime: newSyncTime(), prepare: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	if c.Sync {
+		j.sync = syncFile
 	}
 	if err := j.recover(); err != nil {
 		return nil, errors.Join(err, j.unmap(), lock.Close())
@@ -249,7 +253,7 @@ func (j *Journal) make(used *segment, sequence uint64) (*segment, error) {
 	var s *segment
 	var err error
 	if used != nil {
-		s, err = used.renew(j.path(sequence), sequence)
+		s, err = used.renew(j.path(sequence), sequence, j.sync)
 	} else {
 		s, err = newSegment(j.path(sequence), sequence, j.config.SegmentBytes)
 	}

@@ -103,10 +103,16 @@ func (s *segment) begin() {
 }
 
 // renew makes a new segment of one of this process in which all is done: its space and its pages are there, which is most of
-// the work.
-func (s *segment) renew(path string, sequence uint64) (*segment, error) {
+// the work. sync, where given, puts the file on the disk before it is renamed: a machine that dies then must not leave the
+// old records under the new name.
+func (s *segment) renew(path string, sequence uint64, sync func(*os.File) error) (*segment, error) {
 	atomic.StoreUint64(s.word(0), spent) // it is none while it is cleared
 	clear(s.memory[headerSize:s.tail])
+	if sync != nil {
+		if err := sync(s.file); err != nil {
+			return nil, errors.Join(err, s.discard())
+		}
+	}
 	if err := os.Rename(s.path, path); err != nil {
 		return nil, errors.Join(err, s.discard())
 	}
