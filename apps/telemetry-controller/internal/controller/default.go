@@ -37,6 +37,7 @@ const (
 // The reasons of events about the default object.
 const (
 	reasonInvalidDefault = "InvalidDefault"
+	reasonRefused        = "Refused"
 	reasonNotOurs        = "NotOurs"
 )
 
@@ -97,8 +98,11 @@ func (r *DefaultReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		return ctrl.Result{}, err
 	}
 	err = r.follow(ctx, &config, wanted)
-	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+	switch {
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		r.Events.Eventf(&config, nil, corev1.EventTypeWarning, reasonInvalidDefault, "Apply", "%s", err)
+	case apierrors.IsForbidden(err):
+		r.Events.Eventf(&config, nil, corev1.EventTypeWarning, reasonRefused, "Apply", "%s", err)
 	}
 	return ctrl.Result{}, err
 }

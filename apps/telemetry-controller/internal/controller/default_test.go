@@ -126,6 +126,26 @@ func TestDefaultOfSomeoneElse(t *testing.T) {
 	})
 }
 
+// TestDefaultRefused has the API server refuse a change of the default object: here because its ConfigMap is none of the chart's.
+func TestDefaultRefused(t *testing.T) {
+	h := MustEmptyHouse(t)
+	source := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "other"}, Data: map[string]string{controller.DefaultKey: manifest("0.25")},
+	}
+	must(t, api.Create(t.Context(), source))
+	MustRun(t, h.account, h.namespace, func(mgr ctrl.Manager) error {
+		r := defaultReconciler(mgr, h.namespace)
+		r.ConfigMap.Name = source.Name
+		return r.SetupWithManager(mgr)
+	})
+	object := &v1alpha1.Telemetry{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "default"}}
+	eventually(t, func() error { return api.Get(t.Context(), client.ObjectKeyFromObject(object), object) })
+	h.Fenced(object)
+	source.Data[controller.DefaultKey] = manifest("0.75")
+	must(t, api.Update(t.Context(), source))
+	h.Event(source.Name, "Refused", "this changes its spec")
+}
+
 // Source makes the ConfigMap of the default object, as Helm does.
 func (h *house) Source(text string) *corev1.ConfigMap {
 	h.t.Helper()
@@ -139,11 +159,12 @@ func (h *house) Source(text string) *corev1.ConfigMap {
 	return config
 }
 
-// Default runs the reconciler of the default object until the test ends.
+// Default runs the reconciler of the default object until the test ends, with the rights of the controller.
 func (h *house) Default() *controller.DefaultReconciler {
 	h.t.Helper()
+	h.Fenced(h.Owned("another", "another"))
 	r := new(controller.DefaultReconciler)
-	MustRun(h.t, host, h.namespace, func(mgr ctrl.Manager) error {
+	MustRun(h.t, h.account, h.namespace, func(mgr ctrl.Manager) error {
 		*r = *defaultReconciler(mgr, h.namespace)
 		return r.SetupWithManager(mgr)
 	})

@@ -88,10 +88,10 @@ func withServer(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// render has Helm make what the controller's chart has of rights.
+// render has Helm make what the controller's chart has of rights, with those that the default object takes.
 func render() (string, error) {
 	helm := exec.Command("hack/tools/run", "helm", "template", "tc", "charts/telemetry-controller", "--namespace", anyNamespace,
-		"--show-only", "templates/rbac.yaml", "--show-only", "templates/admissionpolicy.yaml")
+		"--set", "default=true", "--show-only", "templates/rbac.yaml", "--show-only", "templates/admissionpolicy.yaml")
 	helm.Dir = root
 	var stderr strings.Builder
 	helm.Stderr = &stderr
