@@ -280,6 +280,8 @@ const (
 	ReasonNotMounted = "NotMounted"
 	// ReasonNoRootSpans: an override is without effect, since no trace begins there.
 	ReasonNoRootSpans = "NoRootSpans"
+	// ReasonNameTaken: a ConfigMap or Secret that is not the controller's has the name of its overlay.
+	ReasonNameTaken = "NameTaken"
 )
 
 // ListedWorkloads is how many workloads a status lists at most. An object has to fit into 1.5 MiB of etcd's.
@@ -332,11 +334,11 @@ type WorkloadStatus struct {
 	// +optional
 	Ratio Ratio `json:"ratio,omitempty"`
 
-	// conflictsWith is another Telemetry that selects it too; nothing is applied then.
+	// conflictsWith is another Telemetry that selects it too, or a workload of the same name; nothing is applied then.
 	// +optional
 	ConflictsWith string `json:"conflictsWith,omitempty"`
 
-	// reason is what there is to say about it: RolloutInProgress, RolloutHeld, NotMounted or NoRootSpans.
+	// reason is what there is to say about it: RolloutInProgress, RolloutHeld, NotMounted, NoRootSpans or NameTaken.
 	// +optional
 	Reason string `json:"reason,omitempty"`
 

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -31,7 +32,7 @@ const (
 	managedByLabel = "app.kubernetes.io/managed-by"
 )
 
-// apply applies what differs of a workload's ConfigMap and Secret.
+// apply applies what differs of a workload's ConfigMap and Secret. It writes neither when one of them is somebody else's.
 func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, w workload, overlay render.Overlay) error {
 	key := client.ObjectKey{Namespace: t.Namespace, Name: w.overlayName()}
 	owner := metav1ac.OwnerReference().WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("Telemetry").
@@ -39,12 +40,23 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 	labels := map[string]string{managedByLabel: ManagedBy}
 
 	var config corev1.ConfigMap
-	err := r.Get(ctx, key, &config)
+	hasConfig, err := r.find(ctx, "ConfigMap", key, &config)
+	if err != nil {
+		return err
+	}
+	var secret corev1.Secret
+	hasSecret := false
+	if overlay.Secret != nil {
+		hasSecret, err = r.find(ctx, "Secret", key, &secret)
+	} else if err = r.Get(ctx, key, &secret); err == nil {
+		hasSecret = ours(&secret)
+	}
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	if err != nil || !maps.Equal(config.Data, overlay.ConfigMap) || !metav1.IsControlledBy(&config, t) {
-		if before := config.DeepCopy(); err == nil && withoutOthers(config.Data, overlay.ConfigMap) {
+
+	if !hasConfig || !maps.Equal(config.Data, overlay.ConfigMap) || !belongsTo(&config, t) {
+		if before := config.DeepCopy(); hasConfig && withoutOthers(config.Data, overlay.ConfigMap) {
 			if err := r.Patch(ctx, &config, client.MergeFrom(before)); err != nil {
 				return err
 			}
@@ -55,25 +67,56 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 		}
 	}
 
-	var secret corev1.Secret
-	err = r.Get(ctx, key, &secret)
-	if client.IgnoreNotFound(err) != nil {
-		return err
-	}
-	mine := err == nil && metav1.IsControlledBy(&secret, t)
+	mine := hasSecret && belongsTo(&secret, t)
 	switch {
 	case overlay.Secret == nil && mine:
-		return client.IgnoreNotFound(r.Delete(ctx, &secret))
+		return r.remove(ctx, &secret)
 	case overlay.Secret == nil, mine && equality.Semantic.DeepEqual(secret.Data, overlay.Secret):
 		return nil
 	}
-	if before := secret.DeepCopy(); err == nil && withoutOthers(secret.Data, overlay.Secret) {
+	if before := secret.DeepCopy(); hasSecret && withoutOthers(secret.Data, overlay.Secret) {
 		if err := r.Patch(ctx, &secret, client.MergeFrom(before)); err != nil {
 			return err
 		}
 	}
 	wanted := corev1ac.Secret(key.Name, key.Namespace).WithLabels(labels).WithOwnerReferences(owner).WithData(overlay.Secret)
 	return r.Apply(ctx, wanted, client.FieldOwner(FieldOwner), client.ForceOwnership)
+}
+
+// find reads an overlay's ConfigMap or Secret and reports whether it is there. One that is somebody else's is a userError.
+func (r *TelemetryReconciler) find(ctx context.Context, kind string, key client.ObjectKey, object client.Object) (bool, error) {
+	err := r.Get(ctx, key, object)
+	if apierrors.IsNotFound(err) { // the cache holds none without our label
+		err = r.Direct.Get(ctx, key, object)
+	}
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	if !ours(object) {
+		return false, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonNameTaken, fmt.Errorf("%s %s is not the controller's, and is left alone: give it another name, or delete it", kind, key.Name)}
+	}
+	return true, nil
+}
+
+// ours reports whether an object is the controller's: of a Telemetry, or of nobody and with our label.
+func ours(object client.Object) bool {
+	owner := metav1.GetControllerOf(object)
+	if owner == nil {
+		return object.GetLabels()[managedByLabel] == ManagedBy
+	}
+	version, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && version.Group == v1alpha1.GroupVersion.Group && owner.Kind == "Telemetry"
+}
+
+// belongsTo reports whether an object has the owner and the label that are applied.
+func belongsTo(object client.Object, t *v1alpha1.Telemetry) bool {
+	return metav1.IsControlledBy(object, t) && object.GetLabels()[managedByLabel] == ManagedBy
+}
+
+// remove deletes an object unless it has changed since it was read: it may be another Telemetry's by now.
+func (r *TelemetryReconciler) remove(ctx context.Context, object client.Object) error {
+	uid, version := object.GetUID(), object.GetResourceVersion()
+	return client.IgnoreNotFound(r.Delete(ctx, object, client.Preconditions{UID: &uid, ResourceVersion: &version}))
 }
 
 // withoutOthers deletes the keys that someone has added, which applying would leave, and reports whether there were any.
@@ -112,7 +155,7 @@ func (r *TelemetryReconciler) prune(ctx context.Context, t *v1alpha1.Telemetry, 
 		if wanted[object.GetName()] || !metav1.IsControlledBy(object, t) {
 			continue
 		}
-		if err := r.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+		if err := r.remove(ctx, object); err != nil {
 			return err
 		}
 	}

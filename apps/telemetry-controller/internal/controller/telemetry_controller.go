@@ -112,14 +112,20 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 		}
 	}
 	now, next := r.Now(), later
-	var conflict error
+	var fault error // of one workload or more, while the others go on
 	statuses := make([]v1alpha1.WorkloadStatus, len(chosen))
 	overlays := make(map[v1alpha1.Ratio]render.Overlay)
+	namesakes := byName(present)
 	for i, w := range chosen {
 		status := &statuses[i]
 		status.Kind, status.Name = w.kind, w.GetName()
-		if status.ConflictsWith = rivalOf(rivals, w); status.ConflictsWith != "" {
-			conflict = fmt.Errorf("%s is selected by Telemetry %s too", w, status.ConflictsWith)
+		for _, other := range namesakes[w.GetName()] { // the workload itself, and those whose overlay would have the same name
+			if status.ConflictsWith = rivalOf(rivals, other); status.ConflictsWith != "" {
+				fault = userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonConflict, conflict(w, other, status.ConflictsWith)}
+				break
+			}
+		}
+		if status.ConflictsWith != "" {
 			continue
 		}
 		var ends time.Duration
@@ -139,10 +145,15 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	}
 	err = inParallel(ctx, len(chosen), maxWrites, func(ctx context.Context, i int) error {
 		w, status := chosen[i], &statuses[i]
-		if status.ConflictsWith != "" {
+		if idle(status) {
 			return nil
 		}
-		if err := r.apply(ctx, t, w, overlays[status.Ratio]); err != nil {
+		err := r.apply(ctx, t, w, overlays[status.Ratio])
+		if fault, ok := asUserError(err); ok {
+			status.Hash, status.Reason, status.Message = "", fault.reason, fault.Error()
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		if t.Spec.Delivery == v1alpha1.DeliveryReload {
@@ -155,7 +166,10 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	}
 	line := queue{reconciler: r, telemetry: t, first: busy(chosen)}
 	for i, w := range chosen {
-		if statuses[i].ConflictsWith != "" {
+		if statuses[i].Reason == v1alpha1.ReasonNameTaken {
+			fault = userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonNameTaken, fmt.Errorf("%s: %s", w, statuses[i].Message)}
+		}
+		if idle(&statuses[i]) {
 			continue
 		}
 		if err := line.roll(ctx, w, &statuses[i]); err != nil {
@@ -165,7 +179,7 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	// A pod that does not answer takes its time: whatever is to be done is done before any is asked.
 	slots := make(chan struct{}, maxReports)
 	err = inParallel(ctx, len(chosen), maxReports, func(ctx context.Context, i int) error {
-		if w := chosen[i]; statuses[i].ConflictsWith == "" {
+		if w := chosen[i]; !idle(&statuses[i]) {
 			r.follow(ctx, t, w, pods.of(w), &statuses[i], slots)
 		}
 		return nil
@@ -192,8 +206,8 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 			return 0, err
 		}
 	}
-	if conflict != nil {
-		return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonConflict, conflict}
+	if fault != nil {
+		return 0, fault
 	}
 	r.conclude(t, all)
 	switch {
@@ -205,6 +219,11 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 		next = min(next, soon)
 	}
 	return next, nil
+}
+
+// idle reports whether nothing is done for a workload.
+func idle(s *v1alpha1.WorkloadStatus) bool {
+	return s.ConflictsWith != "" || s.Reason == v1alpha1.ReasonNameTaken
 }
 
 // follow says in the status of a workload how many of its pods have what was applied.
@@ -355,6 +374,14 @@ func rivalOf(rivals []v1alpha1.Telemetry, w workload) string {
 		}
 	}
 	return ""
+}
+
+// conflict says that another Telemetry selects a workload, or another workload of its name.
+func conflict(w, other workload, rival string) error {
+	if w.Object == other.Object {
+		return fmt.Errorf("%s is selected by Telemetry %s too", w, rival)
+	}
+	return fmt.Errorf("%s and %s, which Telemetry %s selects, would have one overlay, %s", w, other, rival, w.overlayName())
 }
 
 // ratioOf returns the ratio that holds for a workload now and, where that ends by itself, in how long.

@@ -67,6 +67,15 @@ func workloads(ctx context.Context, c client.Reader, namespace string) ([]worklo
 	return found, nil
 }
 
+// byName returns workloads by their name, which those of several kinds may share.
+func byName(all []workload) map[string][]workload {
+	named := make(map[string][]workload, len(all))
+	for _, w := range all {
+		named[w.GetName()] = append(named[w.GetName()], w)
+	}
+	return named
+}
+
 // choose returns the workloads that a selector chooses; an empty one chooses none.
 func choose(all []workload, selector *metav1.LabelSelector) ([]workload, error) {
 	matches, err := metav1.LabelSelectorAsSelector(selector)
