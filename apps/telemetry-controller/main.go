@@ -101,11 +101,12 @@ func run() error {
 		return err
 	}
 	reconciler := &controller.TelemetryReconciler{
-		Client: mgr.GetClient(),
-		Direct: mgr.GetAPIReader(),
-		Events: mgr.GetEventRecorder("telemetry-controller"),
-		Pods:   controller.OpsListeners{Client: &http.Client{}},
-		Now:    time.Now,
+		Client:    mgr.GetClient(),
+		Direct:    mgr.GetAPIReader(),
+		Events:    mgr.GetEventRecorder("telemetry-controller"),
+		Pods:      controller.OpsListeners{Client: &http.Client{}},
+		Now:       time.Now,
+		Namespace: *namespace,
 	}
 	if err := reconciler.SetupWithManager(mgr); err != nil {
 		return err

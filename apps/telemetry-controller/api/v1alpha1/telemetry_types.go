@@ -257,17 +257,18 @@ const (
 
 // The reasons of conditions.
 const (
-	ReasonSucceeded         = "Succeeded"
-	ReasonNoWorkloads       = "NoWorkloads"
-	ReasonConflict          = "Conflict"
-	ReasonServiceNotFound   = "ServiceNotFound"
-	ReasonPortNotFound      = "PortNotFound"
-	ReasonReferenceNotFound = "ReferenceNotFound"
-	ReasonInvalidReference  = "InvalidReference"
-	ReasonInvalidSelector   = "InvalidSelector"
-	ReasonApplyFailed       = "ApplyFailed"
-	ReasonPodsPending       = "PodsPending"
-	ReasonPodsUnknown       = "PodsUnknown"
+	ReasonSucceeded          = "Succeeded"
+	ReasonNoWorkloads        = "NoWorkloads"
+	ReasonConflict           = "Conflict"
+	ReasonServiceNotFound    = "ServiceNotFound"
+	ReasonPortNotFound       = "PortNotFound"
+	ReasonNamespaceNotServed = "NamespaceNotServed"
+	ReasonReferenceNotFound  = "ReferenceNotFound"
+	ReasonInvalidReference   = "InvalidReference"
+	ReasonInvalidSelector    = "InvalidSelector"
+	ReasonApplyFailed        = "ApplyFailed"
+	ReasonPodsPending        = "PodsPending"
+	ReasonPodsUnknown        = "PodsUnknown"
 )
 
 // The reasons of workloads, which are also those of conditions where pods wait for them.

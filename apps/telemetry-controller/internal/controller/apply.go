@@ -47,14 +47,14 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 	var secret corev1.Secret
 	hasSecret := false
 	if overlay.Secret != nil {
-		hasSecret, err = r.find(ctx, "Secret", key, &secret)
-	} else if err = r.Get(ctx, key, &secret); err == nil {
-		hasSecret = ours(&secret)
-	}
-	if client.IgnoreNotFound(err) != nil {
-		return err
+		if hasSecret, err = r.find(ctx, "Secret", key, &secret); err != nil {
+			return err
+		}
 	}
 
+	if hasConfig, err = r.thaw(ctx, hasConfig, &config, config.Immutable); err != nil {
+		return err
+	}
 	if !hasConfig || !maps.Equal(config.Data, overlay.ConfigMap) || !belongsTo(&config, t) {
 		if before := config.DeepCopy(); hasConfig && withoutOthers(config.Data, overlay.ConfigMap) {
 			if err := r.Patch(ctx, &config, client.MergeFrom(before)); err != nil {
@@ -67,11 +67,13 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 		}
 	}
 
-	mine := hasSecret && belongsTo(&secret, t)
-	switch {
-	case overlay.Secret == nil && mine:
-		return r.remove(ctx, &secret)
-	case overlay.Secret == nil, mine && equality.Semantic.DeepEqual(secret.Data, overlay.Secret):
+	if overlay.Secret == nil {
+		return r.dropSecret(ctx, t, key)
+	}
+	if hasSecret, err = r.thaw(ctx, hasSecret, &secret, secret.Immutable); err != nil {
+		return err
+	}
+	if hasSecret && equality.Semantic.DeepEqual(secret.Data, overlay.Secret) && belongsTo(&secret, t) {
 		return nil
 	}
 	if before := secret.DeepCopy(); hasSecret && withoutOthers(secret.Data, overlay.Secret) {
@@ -81,6 +83,26 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 	}
 	wanted := corev1ac.Secret(key.Name, key.Namespace).WithLabels(labels).WithOwnerReferences(owner).WithData(overlay.Secret)
 	return r.Apply(ctx, wanted, client.FieldOwner(FieldOwner), client.ForceOwnership)
+}
+
+// dropSecret deletes the Secret of an overlay that has no headers any more.
+func (r *TelemetryReconciler) dropSecret(ctx context.Context, t *v1alpha1.Telemetry, key client.ObjectKey) error {
+	var secret corev1.Secret
+	if err := r.Get(ctx, key, &secret); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if !belongsTo(&secret, t) {
+		return nil
+	}
+	return r.remove(ctx, &secret)
+}
+
+// thaw deletes what someone has made immutable, which can be changed in no other way, and reports whether there is one then.
+func (r *TelemetryReconciler) thaw(ctx context.Context, has bool, object client.Object, immutable *bool) (bool, error) {
+	if !has || immutable == nil || !*immutable {
+		return has, nil
+	}
+	return false, r.remove(ctx, object)
 }
 
 // find reads an overlay's ConfigMap or Secret and reports whether it is there. One that is somebody else's is a userError.

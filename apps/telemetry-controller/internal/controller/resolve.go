@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,13 +17,17 @@ import (
 	"github.com/linktrail/linktrail/apps/telemetry-controller/internal/render"
 )
 
-// resolve returns what an overlay is made of, but for the ratio: the references of the exporter are looked up.
+// resolve returns what an overlay is made of, but for the ratio: the references of the exporter are looked up. The status says
+// where spans go.
 func (r *TelemetryReconciler) resolve(ctx context.Context, t *v1alpha1.Telemetry) (render.Input, error) {
 	in := render.Input{Exporter: t.Spec.Exporter}
 	var err error
 	if in.Endpoint, err = r.endpoint(ctx, t); err != nil {
+		setCondition(t, v1alpha1.ConditionEndpointResolved, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, err.Error())
 		return in, err
 	}
+	t.Status.Endpoint = in.Endpoint
+	setCondition(t, v1alpha1.ConditionEndpointResolved, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "spans go to "+in.Endpoint)
 	if from := t.Spec.Exporter.CAFrom; from != nil {
 		if in.CA, err = r.key(ctx, t.Namespace, from); err != nil {
 			return in, err
@@ -47,6 +52,9 @@ func (r *TelemetryReconciler) endpoint(ctx context.Context, t *v1alpha1.Telemetr
 	name := types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}
 	if name.Namespace == "" {
 		name.Namespace = t.Namespace
+	}
+	if r.Namespace != "" && name.Namespace != r.Namespace {
+		return "", userError{v1alpha1.ConditionEndpointResolved, v1alpha1.ReasonNamespaceNotServed, fmt.Errorf("Service %s is in another namespace than the one that the controller serves: give its address as endpoint, or install the controller with scope: Cluster", name)}
 	}
 	var service corev1.Service
 	if err := r.Get(ctx, name, &service); err != nil {

@@ -33,3 +33,20 @@ func TestServiceRef(t *testing.T) {
 	must(t, api.Update(t.Context(), service))
 	h.Overlay("url-api", has("Endpoint: jaeger."+h.namespace+".svc:14317"))
 }
+
+// TestServiceElsewhere refers to a Service of a namespace that the controller does not serve.
+func TestServiceElsewhere(t *testing.T) {
+	h := MustHouse(t)
+	h.Deployment("url-api")
+	h.Telemetry("default", nil)
+	h.Condition("default", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded)
+	h.Change("default", func(s *v1alpha1.TelemetrySpec) {
+		s.Exporter = v1alpha1.Exporter{ServiceRef: &v1alpha1.ServiceReference{Name: "kubernetes", Namespace: "default", Port: intstr.FromInt32(443)}}
+	})
+	for _, kind := range []string{
+		v1alpha1.ConditionEndpointResolved, v1alpha1.ConditionConfigApplied, v1alpha1.ConditionDelivered, v1alpha1.ConditionReady,
+	} {
+		h.Condition("default", kind, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotServed)
+	}
+	h.Condition("default", v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNamespaceNotServed)
+}

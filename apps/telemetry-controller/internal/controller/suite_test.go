@@ -196,7 +196,7 @@ func (h *house) start() {
 	must(h.t, err)
 	r := &controller.TelemetryReconciler{
 		Client: counting{mgr.GetClient(), &h.writes}, Direct: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("telemetry-controller"),
-		Pods: h.pods, Now: h.clock.Now,
+		Pods: h.pods, Now: h.clock.Now, Namespace: h.namespace,
 	}
 	must(h.t, r.SetupWithManager(mgr))
 	ctx, cancel := context.WithCancel(context.Background())

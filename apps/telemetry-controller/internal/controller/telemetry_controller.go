@@ -41,6 +41,7 @@ type TelemetryReconciler struct {
 	Events        events.EventRecorder
 	Pods          Pods
 	Now           func() time.Time
+	Namespace     string // the one that is served; all without it
 }
 
 // Reconcile applies the overlay of each workload, has pods read it, and says in the status who has followed.
@@ -74,7 +75,7 @@ func (r *TelemetryReconciler) Reconcile(ctx context.Context, req ctrl.Request) (
 		return ctrl.Result{RequeueAfter: soon}, nil // the cache was behind
 	}
 	if err != nil {
-		setCondition(&t, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, err.Error())
+		fail(&t, err)
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: after}, nil
@@ -86,8 +87,6 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	if err != nil {
 		return 0, err
 	}
-	t.Status.Endpoint = in.Endpoint
-	setCondition(t, v1alpha1.ConditionEndpointResolved, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "spans go to "+in.Endpoint)
 
 	present, err := workloads(ctx, r.Client, t.Namespace)
 	if err != nil {
@@ -333,16 +332,23 @@ func waitsFor(statuses []v1alpha1.WorkloadStatus) (reason, message string) {
 	return "", ""
 }
 
+// fail says that what is wanted is not applied, and is tried again.
+func fail(t *v1alpha1.Telemetry, err error) {
+	for _, kind := range []string{v1alpha1.ConditionConfigApplied, v1alpha1.ConditionDelivered, v1alpha1.ConditionStalled, v1alpha1.ConditionReady} {
+		setCondition(t, kind, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, err.Error())
+	}
+}
+
 // stall says that nothing more happens until someone changes something. What pods have in force is not what is wanted then.
 func (r *TelemetryReconciler) stall(t *v1alpha1.Telemetry, fault userError) {
 	was := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionStalled)
 	if was == nil || was.Status != metav1.ConditionTrue || was.Message != fault.Error() {
 		r.Events.Eventf(t, nil, corev1.EventTypeWarning, fault.reason, "Reconcile", "%s", fault.Error())
 	}
-	setCondition(t, fault.condition, metav1.ConditionFalse, fault.reason, fault.Error())
-	setCondition(t, v1alpha1.ConditionDelivered, metav1.ConditionFalse, fault.reason, fault.Error())
+	for _, kind := range []string{fault.condition, v1alpha1.ConditionConfigApplied, v1alpha1.ConditionDelivered, v1alpha1.ConditionReady} {
+		setCondition(t, kind, metav1.ConditionFalse, fault.reason, fault.Error())
+	}
 	setCondition(t, v1alpha1.ConditionStalled, metav1.ConditionTrue, fault.reason, fault.Error())
-	setCondition(t, v1alpha1.ConditionReady, metav1.ConditionFalse, fault.reason, fault.Error())
 }
 
 func setCondition(t *v1alpha1.Telemetry, kind string, status metav1.ConditionStatus, reason, message string) {
