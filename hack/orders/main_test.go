@@ -23,7 +23,7 @@ func TestOverlaid(t *testing.T) {
 		},
 		"OK both": {
 			map[string]string{
-				"telemetry.yaml": "Telemetry:\n  Batcher: otlpgrpc\n  Endpoint: jaeger:4317\n  OtlpCaFile: ca.crt\n  OtlpGrpcSecure: true\n  OtlpHeaders: {}\n  OtlpHttpPath: \"\"\n  OtlpHttpSecure: false\n  Sampler: 0\n",
+				"telemetry.yaml": "Telemetry:\n  Batcher: otlpgrpc\n  Disabled: false\n  Endpoint: jaeger:4317\n  OtlpCaFile: ca.crt\n  OtlpGrpcSecure: true\n  OtlpHeaders: {}\n  OtlpHttpPath: \"\"\n  OtlpHttpSecure: false\n  Sampler: 0\n",
 				"headers.yaml":   "Telemetry:\n  OtlpHeaders:\n    x-api-key: secret\n",
 			},
 			trace.Config{Name: "orders", Endpoint: "jaeger:4317", Batcher: "otlpgrpc", OtlpHeaders: map[string]string{"x-api-key": "secret"}},

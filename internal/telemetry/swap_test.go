@@ -261,3 +261,21 @@ func TestSwapToNothing(t *testing.T) {
 		t.Errorf("got %q, want one span", lines)
 	}
 }
+
+// From a block that disables it to an overlay that does not.
+func TestSwapFromDisabled(t *testing.T) {
+	dir := t.TempDir()
+	block := ownBlock()
+	block.Disabled = true
+	p := MustFollow(t, block, dir)
+	end(p, "to nowhere")
+	spans := filepath.Join(dir, "spans.jsonl")
+	content := fmt.Sprintf("Telemetry: {Batcher: file, Disabled: false, Endpoint: %q, Sampler: 1}", spans)
+	MustOverlay(t, dir, content)
+	inForceSoon(t, p, content, "", 1)
+	end(p, "to the file")
+	must(t, p.Shutdown(within(t, time.Minute)))
+	if lines := MustLines(t, spans); len(lines) != 1 {
+		t.Errorf("got %q, want one span", lines)
+	}
+}

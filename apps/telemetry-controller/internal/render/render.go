@@ -39,13 +39,14 @@ type Overlay struct {
 }
 
 // block is go-zero's Telemetry block, and the keys that linktrail adds to it. All are written, so that nothing of a service's
-// own block is left: a credential there is not for the collector that an object names. But with TLS the certificates stay
-// the service's own, save authorities that caFrom names.
+// own block is left: a credential there is not for the collector that an object names, and one that was Disabled there would
+// export nothing. But with TLS the certificates stay the service's own, save authorities that caFrom names.
 type block struct {
 	Batcher        v1alpha1.Protocol `json:"Batcher"`
 	Endpoint       string            `json:"Endpoint"`
 	Sampler        json.Number       `json:"Sampler"`
 	OtlpHeaders    map[string]string `json:"OtlpHeaders"` // none; those of headers.yaml win
+	Disabled       bool              `json:"Disabled"`
 	OtlpHTTPPath   string            `json:"OtlpHttpPath"`
 	OtlpHTTPSecure bool              `json:"OtlpHttpSecure"`
 	OtlpGRPCSecure bool              `json:"OtlpGrpcSecure"`

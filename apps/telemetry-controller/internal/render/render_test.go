@@ -106,6 +106,7 @@ func TestRender(t *testing.T) {
 
 	t.Run("OK nothing of a service's own block is left", func(t *testing.T) {
 		own := telemetry.Default()
+		own.Disabled = true
 		own.Batcher, own.Endpoint, own.OtlpHttpPath, own.OtlpHttpSecure = "otlphttp", "vendor.example:443", "/own", true
 		own.OtlpHeaders = map[string]string{"authorization": "secret"}
 		own.OtlpCaFile, own.OtlpCertFile, own.OtlpKeyFile = "/own/ca.crt", "/own/tls.crt", "/own/tls.key"
