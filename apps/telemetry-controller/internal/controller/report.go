@@ -18,7 +18,7 @@ import (
 
 // Pods asks pods what is in force in them. Safe for concurrent use.
 type Pods interface {
-	// Report returns what a pod says, or an error when that cannot be told.
+	// Report returns what a pod says, or an error when that cannot be told before ctx ends.
 	Report(ctx context.Context, pod *corev1.Pod) (Report, error)
 }
 
@@ -35,9 +35,11 @@ const (
 	// opsPort is the name of the container port that a service's ops listener has, opsNumber its number without one.
 	opsPort   = "ops"
 	opsNumber = 6060
-	// reportTimeout is how long a pod may take, maxReports how many are asked at once.
-	reportTimeout = 2 * time.Second
-	maxReports    = 32
+	// reportTimeout is how long a pod may take, maxReports how many are asked at once. When that has gone by, so that some did not
+	// answer, those that are left may take hurriedTimeout: most pods answer within milliseconds.
+	reportTimeout  = 2 * time.Second
+	hurriedTimeout = 250 * time.Millisecond
+	maxReports     = 32
 	// reportLimit is the most bytes that are read of an answer.
 	reportLimit = 64 << 10
 )
@@ -66,8 +68,6 @@ func opsPortOf(containers []corev1.Container) int {
 
 // Report asks a pod's ops listener.
 func (o OpsListeners) Report(ctx context.Context, pod *corev1.Pod) (Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
-	defer cancel()
 	url := "http://" + opsAddress(pod) + "/telemetry"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -96,6 +96,22 @@ func (o OpsListeners) Report(ctx context.Context, pod *corev1.Pod) (Report, erro
 	return Report{Hash: *status.Hash, Began: status.Began, Continued: status.Continued}, nil
 }
 
+// inquiry is one round of asking pods.
+type inquiry struct {
+	slots chan struct{}
+	begin time.Time
+}
+
+func newInquiry() inquiry { return inquiry{slots: make(chan struct{}, maxReports), begin: time.Now()} }
+
+// timeout is how long a pod may take that is asked now.
+func (i inquiry) timeout() time.Duration {
+	if time.Since(i.begin) >= reportTimeout {
+		return hurriedTimeout
+	}
+	return reportTimeout
+}
+
 // count is how many pods have a hash in force.
 type count struct{ done, pending, unknown int32 }
 
@@ -107,7 +123,7 @@ func (c *count) add(other count) {
 
 // ask asks all pods for their hash, each within a slot, and counts those that have the one wanted. A pod that has not
 // started is pending. rootless says that those which answer, if any, have continued traces and begun none.
-func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want string, slots chan struct{}) (all count, rootless bool) {
+func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want string, asking inquiry) (all count, rootless bool) {
 	var mu sync.Mutex
 	var running sync.WaitGroup
 	var answers, rootlessAnswers int
@@ -118,9 +134,11 @@ func (r *TelemetryReconciler) ask(ctx context.Context, pods []*corev1.Pod, want 
 			mu.Unlock()
 			continue
 		}
-		slots <- struct{}{}
+		asking.slots <- struct{}{}
 		running.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-asking.slots }()
+			ctx, cancel := context.WithTimeout(ctx, asking.timeout())
+			defer cancel()
 			report, err := r.report(ctx, pod)
 			mu.Lock()
 			defer mu.Unlock()

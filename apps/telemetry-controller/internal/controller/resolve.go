@@ -17,10 +17,10 @@ import (
 	"github.com/linktrail/linktrail/apps/telemetry-controller/internal/render"
 )
 
-// resolve returns what an overlay is made of, but for the ratio: the references of the exporter are looked up. The status says
-// where spans go.
+// resolve returns what an overlay is made of, with the ratio that is no override, and has seen that it can be: the references of
+// the exporter are looked up. The status says where spans go.
 func (r *TelemetryReconciler) resolve(ctx context.Context, t *v1alpha1.Telemetry) (render.Input, error) {
-	in := render.Input{Exporter: t.Spec.Exporter}
+	in := render.Input{Exporter: t.Spec.Exporter, Ratio: t.Spec.Sampling.Ratio}
 	var err error
 	if in.Endpoint, err = r.endpoint(ctx, t); err != nil {
 		setCondition(t, v1alpha1.ConditionEndpointResolved, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, err.Error())
@@ -39,6 +39,9 @@ func (r *TelemetryReconciler) resolve(ctx context.Context, t *v1alpha1.Telemetry
 			return in, err
 		}
 		in.Headers = secret.Data
+	}
+	if _, err := render.Render(in); err != nil {
+		return in, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonInvalidReference, err}
 	}
 	return in, nil
 }

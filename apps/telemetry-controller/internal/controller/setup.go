@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -60,6 +61,7 @@ func (r *TelemetryReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&appsv1.DaemonSet{}, neighbours, changed).
 		Watches(&corev1.Pod{}, neighbours, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return podMoved(e.ObjectOld, e.ObjectNew) }})).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.senders)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: maxObjects}).
 		Complete(traced{r, "telemetry"})
 }
 

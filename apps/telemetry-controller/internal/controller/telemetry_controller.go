@@ -31,8 +31,12 @@ const (
 	later  = 30 * time.Second
 )
 
-// maxWrites is how many workloads have something applied at once.
-const maxWrites = 8
+// maxObjects is how many objects are reconciled at once, so that the pods of one which do not answer keep no other waiting.
+// maxWrites is how many workloads of each have something applied at once.
+const (
+	maxObjects = 4
+	maxWrites  = 8
+)
 
 // TelemetryReconciler reconciles a Telemetry.
 type TelemetryReconciler struct {
@@ -69,7 +73,7 @@ func (r *TelemetryReconciler) Reconcile(ctx context.Context, req ctrl.Request) (
 	}
 	if fault, ok := asUserError(err); ok {
 		r.stall(&t, fault)
-		return ctrl.Result{RequeueAfter: later}, nil // what is referred to may appear
+		return ctrl.Result{RequeueAfter: cmp.Or(after, later)}, nil // what is referred to may appear
 	}
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: soon}, nil // the cache was behind
@@ -81,13 +85,14 @@ func (r *TelemetryReconciler) Reconcile(ctx context.Context, req ctrl.Request) (
 	return ctrl.Result{RequeueAfter: after}, nil
 }
 
-// reconcile returns when to look again.
+// reconcile returns when to look again, with a userError too. Where it is not known what an overlay is to be, each workload keeps
+// the one that it has.
 func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemetry) (time.Duration, error) {
-	in, err := r.resolve(ctx, t)
-	if err != nil {
-		return 0, err
+	in, fault := r.resolve(ctx, t) // fault is the first userError; it may be of one workload, while the others go on
+	_, unresolved := asUserError(fault)
+	if fault != nil && !unresolved {
+		return 0, fault
 	}
-
 	present, err := workloads(ctx, r.Client, t.Namespace)
 	if err != nil {
 		return 0, err
@@ -110,44 +115,41 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 			return 0, err
 		}
 	}
-	now, next := r.Now(), later
-	var fault error // of one workload or more, while the others go on
-	statuses := make([]v1alpha1.WorkloadStatus, len(chosen))
-	overlays := make(map[v1alpha1.Ratio]render.Overlay)
+	now := r.Now()
+	next := nextEnd(t, now)
+	statuses, overlays := make([]v1alpha1.WorkloadStatus, len(chosen)), make([]render.Overlay, len(chosen))
+	rendered := make(map[v1alpha1.Ratio]render.Overlay)
 	namesakes := byName(present)
 	for i, w := range chosen {
 		status := &statuses[i]
 		status.Kind, status.Name = w.kind, w.GetName()
 		for _, other := range namesakes[w.GetName()] { // the workload itself, and those whose overlay would have the same name
 			if status.ConflictsWith = rivalOf(rivals, other); status.ConflictsWith != "" {
-				fault = userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonConflict, conflict(w, other, status.ConflictsWith)}
+				fault = cmp.Or(fault, conflict(w, other, status.ConflictsWith))
 				break
 			}
 		}
 		if status.ConflictsWith != "" {
 			continue
 		}
-		var ends time.Duration
-		status.Ratio, ends = ratioOf(t, w.GetName(), now)
-		if ends > 0 {
-			next = min(next, ends)
+		if unresolved {
+			overlays[i], status.Ratio, err = r.kept(ctx, t, w, now)
+		} else {
+			in.Ratio = ratioOf(t, w.GetName(), now)
+			status.Ratio = in.Ratio
+			overlays[i], err = renderOnce(rendered, in)
 		}
-		overlay, ok := overlays[status.Ratio]
-		if !ok {
-			in.Ratio = status.Ratio
-			if overlay, err = render.Render(in); err != nil {
-				return 0, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonInvalidReference, err}
-			}
-			overlays[status.Ratio] = overlay
+		if err != nil {
+			return 0, err
 		}
-		status.Hash = overlay.Hash
+		status.Hash = overlays[i].Hash
 	}
 	err = inParallel(ctx, len(chosen), maxWrites, func(ctx context.Context, i int) error {
 		w, status := chosen[i], &statuses[i]
-		if idle(status) {
+		if status.Hash == "" {
 			return nil
 		}
-		err := r.apply(ctx, t, w, overlays[status.Ratio])
+		err := r.apply(ctx, t, w, overlays[i])
 		if fault, ok := asUserError(err); ok {
 			status.Hash, status.Reason, status.Message = "", fault.reason, fault.Error()
 			return nil
@@ -166,9 +168,9 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	line := queue{reconciler: r, telemetry: t, first: busy(chosen)}
 	for i, w := range chosen {
 		if statuses[i].Reason == v1alpha1.ReasonNameTaken {
-			fault = userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonNameTaken, fmt.Errorf("%s: %s", w, statuses[i].Message)}
+			fault = cmp.Or[error](fault, userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonNameTaken, fmt.Errorf("%s: %s", w, statuses[i].Message)})
 		}
-		if idle(&statuses[i]) {
+		if statuses[i].Hash == "" {
 			continue
 		}
 		if err := line.roll(ctx, w, &statuses[i]); err != nil {
@@ -176,10 +178,10 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 		}
 	}
 	// A pod that does not answer takes its time: whatever is to be done is done before any is asked.
-	slots := make(chan struct{}, maxReports)
+	asking := newInquiry()
 	err = inParallel(ctx, len(chosen), maxReports, func(ctx context.Context, i int) error {
-		if w := chosen[i]; !idle(&statuses[i]) {
-			r.follow(ctx, t, w, pods.of(w), &statuses[i], slots)
+		if w := chosen[i]; statuses[i].Hash != "" {
+			r.follow(ctx, t, w, pods.of(w), &statuses[i], asking)
 		}
 		return nil
 	})
@@ -205,10 +207,6 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 			return 0, err
 		}
 	}
-	if fault != nil {
-		return 0, fault
-	}
-	r.conclude(t, all)
 	switch {
 	case line.moves:
 		next = min(next, soon)
@@ -217,22 +215,60 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 	case all.pending > 0:
 		next = min(next, soon)
 	}
-	return next, nil
+	if fault == nil {
+		r.conclude(t, all)
+	}
+	return next, fault
 }
 
-// idle reports whether nothing is done for a workload.
-func idle(s *v1alpha1.WorkloadStatus) bool {
-	return s.ConflictsWith != "" || s.Reason == v1alpha1.ReasonNameTaken
+// renderOnce renders an overlay unless there is one of that ratio.
+func renderOnce(rendered map[v1alpha1.Ratio]render.Overlay, in render.Input) (render.Overlay, error) {
+	overlay, ok := rendered[in.Ratio]
+	if ok {
+		return overlay, nil
+	}
+	overlay, err := render.Render(in)
+	rendered[in.Ratio] = overlay
+	return overlay, err
+}
+
+// kept returns the overlay that a workload has, and its ratio; none where there is none. An override that has ended is over all
+// the same.
+func (r *TelemetryReconciler) kept(ctx context.Context, t *v1alpha1.Telemetry, w workload, now time.Time) (render.Overlay, v1alpha1.Ratio, error) {
+	key := client.ObjectKey{Namespace: t.Namespace, Name: w.overlayName()}
+	var config corev1.ConfigMap
+	if err := r.Get(ctx, key, &config); err != nil || !belongsTo(&config, t) {
+		return render.Overlay{}, "", client.IgnoreNotFound(err)
+	}
+	var secret corev1.Secret
+	if err := r.Get(ctx, key, &secret); client.IgnoreNotFound(err) != nil {
+		return render.Overlay{}, "", err
+	}
+	if !belongsTo(&secret, t) {
+		secret.Data = nil
+	}
+	overlay := render.Applied(config.Data, secret.Data)
+	ratio := ratioOf(t, w.GetName(), now)
+	again, err := overlay.WithRatio(ratio) // an error is of what someone has edited
+	if err == nil && (again.Hash == overlay.Hash || ended(t, w.GetName(), now)) {
+		return again, ratio, nil
+	}
+	for _, was := range t.Status.Workloads {
+		if was.Kind == w.kind && was.Name == w.GetName() {
+			return overlay, was.Ratio, nil
+		}
+	}
+	return overlay, "", nil
 }
 
 // follow says in the status of a workload how many of its pods have what was applied.
-func (r *TelemetryReconciler) follow(ctx context.Context, t *v1alpha1.Telemetry, w workload, pods []*corev1.Pod, status *v1alpha1.WorkloadStatus, slots chan struct{}) {
+func (r *TelemetryReconciler) follow(ctx context.Context, t *v1alpha1.Telemetry, w workload, pods []*corev1.Pod, status *v1alpha1.WorkloadStatus, asking inquiry) {
 	if t.Spec.Delivery == v1alpha1.DeliveryRollout {
 		has := carrying(w, pods, status.Hash)
 		status.Done, status.Pending = has.done, has.pending
 		return
 	}
-	has, rootless := r.ask(ctx, pods, status.Hash, slots)
+	has, rootless := r.ask(ctx, pods, status.Hash, asking)
 	status.Done, status.Pending, status.Unknown = has.done, has.pending, has.unknown
 	if rootless && status.Reason == "" && status.Ratio != t.Spec.Sampling.Ratio {
 		status.Reason = v1alpha1.ReasonNoRootSpans
@@ -384,24 +420,39 @@ func rivalOf(rivals []v1alpha1.Telemetry, w workload) string {
 
 // conflict says that another Telemetry selects a workload, or another workload of its name.
 func conflict(w, other workload, rival string) error {
-	if w.Object == other.Object {
-		return fmt.Errorf("%s is selected by Telemetry %s too", w, rival)
+	err := fmt.Errorf("%s is selected by Telemetry %s too", w, rival)
+	if w.Object != other.Object {
+		err = fmt.Errorf("%s and %s, which Telemetry %s selects, would have one overlay, %s", w, other, rival, w.overlayName())
 	}
-	return fmt.Errorf("%s and %s, which Telemetry %s selects, would have one overlay, %s", w, other, rival, w.overlayName())
+	return userError{v1alpha1.ConditionConfigApplied, v1alpha1.ReasonConflict, err}
 }
 
-// ratioOf returns the ratio that holds for a workload now and, where that ends by itself, in how long.
-func ratioOf(t *v1alpha1.Telemetry, workload string, now time.Time) (v1alpha1.Ratio, time.Duration) {
+// ratioOf returns the ratio that holds for a workload now.
+func ratioOf(t *v1alpha1.Telemetry, workload string, now time.Time) v1alpha1.Ratio {
 	for _, o := range t.Spec.Sampling.Overrides {
-		switch {
-		case o.Workload != workload:
-		case o.Until == nil:
-			return o.Ratio, 0
-		case now.Before(o.Until.Time):
-			return o.Ratio, o.Until.Sub(now)
+		if o.Workload == workload && (o.Until == nil || now.Before(o.Until.Time)) {
+			return o.Ratio
 		}
 	}
-	return t.Spec.Sampling.Ratio, 0
+	return t.Spec.Sampling.Ratio
+}
+
+// ended reports whether a workload had an override that has ended.
+func ended(t *v1alpha1.Telemetry, workload string, now time.Time) bool {
+	return slices.ContainsFunc(t.Spec.Sampling.Overrides, func(o v1alpha1.Override) bool {
+		return o.Workload == workload && o.Until != nil && !now.Before(o.Until.Time)
+	})
+}
+
+// nextEnd returns in how long the next override ends, or later when that is sooner.
+func nextEnd(t *v1alpha1.Telemetry, now time.Time) time.Duration {
+	next := later
+	for _, o := range t.Spec.Sampling.Overrides {
+		if o.Until != nil && now.Before(o.Until.Time) {
+			next = min(next, o.Until.Sub(now))
+		}
+	}
+	return next
 }
 
 var _ reconcile.Reconciler = (*TelemetryReconciler)(nil)

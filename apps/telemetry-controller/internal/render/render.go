@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
@@ -102,6 +103,29 @@ func Render(in Input) (Overlay, error) {
 	}
 	overlay.Hash = telemetry.OverlayHash(config, headers)
 	return overlay, nil
+}
+
+// Applied returns the overlay that a ConfigMap and a Secret hold.
+func Applied(config map[string]string, secret map[string][]byte) Overlay {
+	o := Overlay{ConfigMap: config, Secret: secret}
+	o.Hash = telemetry.OverlayHash([]byte(config[telemetry.OverlayFile]), secret[telemetry.HeadersFile])
+	return o
+}
+
+// WithRatio returns the overlay with another ratio. An error says that it is none of Render's.
+func (o Overlay) WithRatio(ratio v1alpha1.Ratio) (Overlay, error) {
+	var file struct{ Telemetry block }
+	if err := yaml.UnmarshalStrict([]byte(o.ConfigMap[telemetry.OverlayFile]), &file); err != nil {
+		return Overlay{}, err
+	}
+	file.Telemetry.Sampler = json.Number(ratio)
+	text, err := file.Telemetry.yaml()
+	if err != nil {
+		return Overlay{}, err
+	}
+	config := maps.Clone(o.ConfigMap)
+	config[telemetry.OverlayFile] = string(text)
+	return Applied(config, o.Secret), nil
 }
 
 func (b block) yaml() ([]byte, error) { return yaml.Marshal(map[string]any{"Telemetry": b}) }

@@ -94,6 +94,18 @@ func TestRender(t *testing.T) {
 			if overlay.Hash != telemetry.OverlayHash(config, headers) {
 				t.Errorf("hash is %q, a service reports %q", overlay.Hash, telemetry.OverlayHash(config, headers))
 			}
+			for _, ratio := range []v1alpha1.Ratio{"0", "0.000001", "0.5", "1.000"} {
+				again := test.in
+				again.Ratio = ratio
+				want, err := Render(again)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := Applied(overlay.ConfigMap, overlay.Secret).WithRatio(ratio)
+				if diff := cmp.Diff(want, got); diff != "" || err != nil {
+					t.Errorf("with ratio %s (-rendered +got): %v\n%s", ratio, err, diff)
+				}
+			}
 			for name, content := range overlay.ConfigMap {
 				for _, value := range test.in.Headers {
 					if strings.Contains(content, string(value)) {
@@ -137,6 +149,14 @@ func TestRender(t *testing.T) {
 		}
 		if len(hashes) != 3 {
 			t.Errorf("hashes are %v, want three", hashes)
+		}
+	})
+
+	t.Run("Err another ratio for what nobody has rendered", func(t *testing.T) {
+		for _, text := range []string{"Telemetry: [", "Telemetry: {Other: 1}", "other: {}"} {
+			if o, err := Applied(map[string]string{telemetry.OverlayFile: text}, nil).WithRatio("1"); err == nil {
+				t.Errorf("%q became %v", text, o)
+			}
 		}
 	})
 
