@@ -104,7 +104,7 @@ func startSystem(t *testing.T, o options) *system {
 	host, port, _ := net.SplitHostPort(api)
 	s.door, s.api = "http://"+door, "http://"+api
 	s.urlAPIConfig = s.config("url-api", map[string]any{
-		"Host": host, "Port": json.Number(port), "Door": map[string]any{"Addr": door}, "PublicURL": s.door,
+		"Host": host, "Port": json.Number(port), "Door": map[string]any{"Addr": door, "Shed": map[string]any{"Target": "0s"}}, "PublicURL": s.door,
 		"Store": map[string]any{"DSN": s.dsn}, "Redis": map[string]any{"Addrs": []string{testenv.Redis(t)}},
 		"Ops": map[string]any{"Addr": ops}, "ClickStream": stream(s.publisherDriver, doorBrokers),
 		"Journal":    map[string]any{"Dir": s.journal()},
