@@ -14,6 +14,7 @@ import (
 	"github.com/zeromicro/go-zero/core/proc"
 	"github.com/zeromicro/go-zero/core/queue"
 	"github.com/zeromicro/go-zero/core/service"
+	"github.com/zeromicro/go-zero/core/stat"
 	"github.com/zeromicro/go-zero/core/trace"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
@@ -26,6 +27,13 @@ import (
 const (
 	minPause = 100 * time.Millisecond
 	maxPause = 5 * time.Second
+)
+
+// prefetch is how many records a reader holds that are still to be handed over. kq keeps what belongs to a reader, this room too,
+// when the reader is replaced: so it is small, and readers are replaced ever more rarely while they keep giving up.
+const (
+	prefetch   = 100
+	maxReplace = time.Minute // from one replacement to the next
 )
 
 // maxWait is how long a reader's fetch waits for records.
@@ -47,6 +55,7 @@ type Consumer struct {
 
 	mu      sync.Mutex
 	queues  []queue.MessageQueue // one for each reader
+	stats   *stat.Metrics        // of which kq writes a line a minute to the log
 	started time.Time            // when the last one was
 
 	waiting chan waiting
@@ -79,6 +88,7 @@ func NewConsumer(c clickstream.Config, drain time.Duration, o Options) (*Consume
 		drain:   drain,
 		admin:   admin,
 		waiting: make(chan waiting),
+		stats:   stat.NewMetrics(c.Group),
 		stop:    make(chan struct{}),
 		gone:    make(chan struct{}),
 		// kq does not say who its members are. They carry kafka-go's client id, which names program and host: two
@@ -128,7 +138,7 @@ func (c *Consumer) Run(ctx context.Context, h clickstream.Handler) error {
 // newQueue makes a queue of one reader.
 func (c *Consumer) newQueue() (queue queue.MessageQueue, err error) {
 	keepLog(func() {
-		queue, err = goqueue.NewQueue(c.conf(), goqueue.WithHandle(c.consume), goqueue.WithMaxWait(maxWait),
+		queue, err = goqueue.NewQueue(c.conf(), goqueue.WithHandle(c.consume), goqueue.WithMaxWait(maxWait), goqueue.WithQueueCapacity(prefetch), goqueue.WithMetrics(c.stats),
 			goqueue.WithErrorHandler(func(context.Context, kafka.Message, error) {})) // only ever errStopped
 	})
 	return queue, err
@@ -136,18 +146,24 @@ func (c *Consumer) newQueue() (queue queue.MessageQueue, err error) {
 
 // read runs a queue, and another in its place when it has ended by itself, until the consumer stops.
 func (c *Consumer) read(i int) {
-	for queue := c.queues[i]; queue != nil; queue = c.replace(i) {
+	pause := startTime
+	for queue := c.queues[i]; queue != nil; pause = min(2*pause, maxReplace) {
+		began := time.Now()
 		queue.Start()
+		if time.Since(began) > maxReplace {
+			pause = startTime
+		}
+		queue = c.replace(i, pause)
 	}
 }
 
 // replace returns a new queue in place of one that has ended, after a pause; nil when the consumer stops.
-func (c *Consumer) replace(i int) queue.MessageQueue {
+func (c *Consumer) replace(i int, pause time.Duration) queue.MessageQueue {
 	for {
 		select {
 		case <-c.stop:
 			return nil
-		case <-time.After(startTime):
+		case <-time.After(pause):
 		}
 		queue, err := c.tryReplace(i)
 		if err == nil {
