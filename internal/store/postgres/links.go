@@ -132,7 +132,8 @@ func (s *Store) DeleteLink(ctx context.Context, code string) (err error) {
 	ctx, end := s.database.Start(ctx, "DELETE", "links")
 	defer func() { end(err) }()
 	done, err := s.pool.Exec(ctx, `WITH gone AS (DELETE FROM links WHERE code = $1 RETURNING code, id)
-		INSERT INTO deleted_links (code, link_id, deleted_at) SELECT code, id, now() FROM gone`, code)
+		INSERT INTO deleted_links (code, link_id, deleted_at) SELECT code, id, now() FROM gone
+		ON CONFLICT (code, link_id) DO UPDATE SET deleted_at = excluded.deleted_at`, code)
 	if err != nil {
 		return fmt.Errorf("postgres: delete link: %w", err)
 	}

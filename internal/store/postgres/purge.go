@@ -48,8 +48,9 @@ func (s *Store) PurgeDeleted(ctx context.Context, code string) (links int, err e
 	if !record.Storable(code) {
 		return 0, nil
 	}
-	rows, err := s.pool.Query(ctx, `SELECT link_id FROM deleted_links WHERE code = $1
-		UNION SELECT link_id FROM clicks c WHERE code = $1 AND NOT EXISTS (SELECT FROM links WHERE links.id = c.link_id)`, code)
+	rows, err := s.pool.Query(ctx, `SELECT link_id FROM
+		(SELECT link_id FROM deleted_links WHERE code = $1 UNION SELECT link_id FROM clicks WHERE code = $1) had
+		WHERE NOT EXISTS (SELECT FROM links WHERE links.id = had.link_id)`, code)
 	if err != nil {
 		return 0, fmt.Errorf("postgres: look for deleted links: %w", err)
 	}

@@ -159,7 +159,8 @@ func (s *Store) DeleteLink(ctx context.Context, code string) (err error) {
 		if err := tx.QueryRowContext(ctx, `DELETE FROM links WHERE code = ? RETURNING id`, code).Scan(&id); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO deleted_links (code, link_id, deleted_at) VALUES (?, ?, ?)`, code, id, time.Now().UnixMicro())
+		_, err := tx.ExecContext(ctx, `INSERT INTO deleted_links (code, link_id, deleted_at) VALUES (?, ?, ?)
+			ON CONFLICT (code, link_id) DO UPDATE SET deleted_at = excluded.deleted_at`, code, id, time.Now().UnixMicro())
 		return err
 	})
 	if errors.Is(err, sql.ErrNoRows) {

@@ -46,8 +46,9 @@ func ban(ctx context.Context, tx *sql.Tx, links ...int64) error {
 
 // PurgeDeleted implements store.Purger. Links that an earlier linktrail deleted have left no row: their clicks tell.
 func (s *Store) PurgeDeleted(ctx context.Context, code string) (links int, err error) {
-	ids, err := selectAll(ctx, s.readers, scanOne[int64], `SELECT link_id FROM deleted_links WHERE code = ?1
-		UNION SELECT link_id FROM clicks c WHERE code = ?1 AND NOT EXISTS (SELECT 1 FROM links WHERE links.id = c.link_id)`, code)
+	ids, err := selectAll(ctx, s.readers, scanOne[int64], `SELECT link_id FROM
+		(SELECT link_id FROM deleted_links WHERE code = ?1 UNION SELECT link_id FROM clicks WHERE code = ?1) had
+		WHERE NOT EXISTS (SELECT 1 FROM links WHERE links.id = had.link_id)`, code)
 	if err != nil {
 		return 0, fmt.Errorf("sqlite: look for deleted links: %w", err)
 	}

@@ -140,6 +140,14 @@ func testPurgeDeleted(t *testing.T, fresh func(*testing.T) store.Config) {
 	c := fresh(t)
 	MustMigrate(t, c)
 	s := MustOpen(t, c)
+	t.Run("OK a link whose row is put back lives, and can be deleted again", func(t *testing.T) {
+		mustCreateClicked(t, s, "back", 3)
+		MustDamage(t, c, `INSERT INTO deleted_links SELECT code, id, created_at FROM links WHERE code = 'back'`)
+		mustPurgeDeleted(t, s, "back", 0)
+		mustDelete(t, s, "back")
+		mustPurgeDeleted(t, s, "back", 1)
+		mustPurge(t, s, 3)
+	})
 	// An earlier version leaves no row of what it deletes.
 	const forget = `DELETE FROM deleted_links`
 	for name, statements := range map[string][]string{"by this version": nil, "by an earlier one": {forget}} {
