@@ -185,11 +185,8 @@
 {{- if and $object $telemetry.config.OtlpHeaders -}}
 {{- fail "telemetry.config.OtlpHeaders: a Telemetry object wins over it, and has its headers from a Secret; name one in telemetry.headersSecret, or do without the object, telemetry-controller.default=false" -}}
 {{- end -}}
-{{- if $controlled -}}
-{{- $written := append (include "linktrail.destination" . | fromYaml | keys) "Sampler" -}}
 {{- if and $object $block.Endpoint (not $block.Disabled) -}}
-{{- $written = concat $written (list "OtlpHeaders" "OtlpHttpPath" "OtlpHttpSecure" "OtlpGrpcSecure") -}}
-{{- end -}}
+{{- $written := concat (include "linktrail.destination" . | fromYaml | keys) (list "Sampler" "OtlpHeaders" "OtlpHttpPath" "OtlpHttpSecure" "OtlpGrpcSecure") -}}
 {{- range $component := list "urlApi" "analyticsRpc" "analyticsConsumer" -}}
 {{- range $key := keys ((index $.Values $component).config.Telemetry | default dict) | sortAlpha -}}
 {{- if has $key $written -}}
