@@ -68,7 +68,7 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 	}
 
 	if overlay.Secret == nil {
-		return r.dropSecret(ctx, t, key)
+		return nil
 	}
 	if hasSecret, err = r.thaw(ctx, hasSecret, &secret, secret.Immutable); err != nil {
 		return err
@@ -85,8 +85,9 @@ func (r *TelemetryReconciler) apply(ctx context.Context, t *v1alpha1.Telemetry, 
 	return r.Apply(ctx, wanted, client.FieldOwner(FieldOwner), client.ForceOwnership)
 }
 
-// dropSecret deletes the Secret of an overlay that has no headers any more.
-func (r *TelemetryReconciler) dropSecret(ctx context.Context, t *v1alpha1.Telemetry, key client.ObjectKey) error {
+// dropSecret deletes the Secret of a workload whose overlay has no headers any more.
+func (r *TelemetryReconciler) dropSecret(ctx context.Context, t *v1alpha1.Telemetry, w workload) error {
+	key := client.ObjectKey{Namespace: t.Namespace, Name: w.overlayName()}
 	var secret corev1.Secret
 	if err := r.Get(ctx, key, &secret); err != nil {
 		return client.IgnoreNotFound(err)

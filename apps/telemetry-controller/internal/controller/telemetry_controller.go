@@ -150,6 +150,9 @@ func (r *TelemetryReconciler) reconcile(ctx context.Context, t *v1alpha1.Telemet
 			return nil
 		}
 		err := r.apply(ctx, t, w, overlays[i])
+		if err == nil && overlays[i].Secret == nil && !unresolved { // headers that are not seen now may be there all the same
+			err = r.dropSecret(ctx, t, w)
+		}
 		if fault, ok := asUserError(err); ok {
 			status.Hash, status.Reason, status.Message = "", fault.reason, fault.Error()
 			return nil
