@@ -50,6 +50,26 @@ func defaultObject(t *testing.T, r *release) {
 			return err
 		})
 	})
+	t.Run("OK it follows the chart's values", func(t *testing.T) {
+		ratio := []string{"get", "telemetry", "default", "-o", "jsonpath={.spec.sampling.ratio}"}
+		becomes := func(want string) {
+			t.Helper()
+			doors.Eventually(t, "the object's ratio is "+want, func() error {
+				got, err := r.tryKubectl(ratio...)
+				if err == nil && got != want {
+					err = fmt.Errorf("it is %s", got)
+				}
+				return err
+			})
+		}
+		values, before := slices.Clone(r.values), r.kubectl(t, ratio...)
+		r.upgrade(t, "telemetry.sampler=0.5")
+		becomes("0.5")
+		r.values = values
+		r.upgrade(t)
+		becomes(before)
+		r.waitTelemetry(t)
+	})
 	t.Run("OK pods start, serve and are traced without the controller", func(t *testing.T) {
 		r.kubectl(t, "scale", "deployment", "telemetry-controller", "--replicas", "0", "--timeout", "2m")
 		for _, service := range services {
