@@ -202,18 +202,24 @@ func (f *flooded) ask(texts ...string) (answers []reply) {
 			f.t.Fatal(err)
 		}
 		method, _, _ := strings.Cut(text, " ")
-		res, err := http.ReadResponse(in, &http.Request{Method: method})
-		if err != nil {
-			f.t.Fatalf("%q: %v", text, err)
-		}
-		body, err := io.ReadAll(res.Body)
-		_ = res.Body.Close()
-		if err != nil {
-			f.t.Fatalf("%q: %v", text, err)
-		}
-		answers = append(answers, reply{res, string(body)})
+		answers = append(answers, f.read(in, method))
 	}
 	return answers
+}
+
+// read reads the answer to a request.
+func (f *flooded) read(in *bufio.Reader, method string) reply {
+	f.t.Helper()
+	res, err := http.ReadResponse(in, &http.Request{Method: method})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return reply{res, string(body)}
 }
 
 const plainGet = "GET /abcdefg HTTP/1.1\r\nHost: s.example\r\n\r\n"
@@ -353,13 +359,7 @@ func TestShedPiecemeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(conn)
-	res, err := http.ReadResponse(in, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(io.Discard, res.Body); err != nil {
-		t.Fatal(err)
-	}
+	res := f.read(in, http.MethodGet)
 	if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge || !res.Close {
 		t.Errorf("%s, Connection: close is %v; want 431 and the end", res.Status, res.Close)
 	}
@@ -380,12 +380,8 @@ func TestShedStays(t *testing.T) {
 		if _, err := io.WriteString(conn, plainGet); err != nil {
 			t.Fatalf("request %d: %v", i+1, err)
 		}
-		res, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatalf("request %d: %v", i+1, err)
-		}
-		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusServiceUnavailable {
-			t.Fatalf("request %d: %s %v", i+1, res.Status, err)
+		if res := f.read(in, http.MethodGet); res.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("request %d: %s", i+1, res.Status)
 		}
 	}
 }
