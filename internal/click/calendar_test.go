@@ -109,6 +109,8 @@ func TestSteps(t *testing.T) {
 			"2026-09-06T01:00:00-03:00 48", "2026-09-07T00:00:00-03:00 96"}},
 		{"two midnights", "America/Havana", click.IntervalDay, "2026-10-31T00:00:00-04:00", "2026-11-03T00:00:00-05:00", []string{
 			"2026-10-31T00:00:00-04:00 96", "2026-11-01T00:00:00-04:00 100", "2026-11-02T00:00:00-05:00 96"}},
+		{"an hour of yesterday after midnight", "America/Goose_Bay", click.IntervalDay, "2005-10-30T00:00:00-03:00", "2005-10-30T08:00:00-04:00", []string{
+			"2005-10-30T00:00:00-03:00 36"}},
 		{"two hours before midnight", "America/Santiago", click.IntervalHour, "2026-04-04T23:00:00-03:00", "2026-04-05T01:00:00-04:00", []string{
 			"2026-04-04T23:00:00-03:00 4", "2026-04-04T23:00:00-04:00 4", "2026-04-05T00:00:00-04:00 4"}},
 		{"a day left out", "Pacific/Apia", click.IntervalDay, "2011-12-29T00:00:00-10:00", "2012-01-01T00:00:00+14:00", []string{

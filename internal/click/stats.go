@@ -133,14 +133,17 @@ func (q StatsQuery) Check() (StatsQuery, error) {
 // Check.
 func (q StatsQuery) Series(quarters []Step) []Step {
 	var steps []Step
-	index := make(map[int64]int)
 	for at := q.start(q.From); at.Before(q.To); at = q.next(at) {
-		index[at.Unix()] = len(steps)
 		steps = append(steps, Step{Start: at})
 	}
 	for _, quarter := range quarters {
-		if i, ok := index[q.start(quarter.Start).Unix()]; ok {
-			steps[i].Clicks += quarter.Clicks
+		// The last step that starts no later: clocks that go back over midnight make the hour after it yesterday's, once more.
+		i, found := slices.BinarySearchFunc(steps, q.start(quarter.Start), func(s Step, t time.Time) int { return s.Start.Compare(t) })
+		if !found {
+			i--
+		}
+		if len(steps) > 0 {
+			steps[max(i, 0)].Clicks += quarter.Clicks
 		}
 	}
 	return steps
