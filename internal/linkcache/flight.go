@@ -182,7 +182,7 @@ func (c *Cache) resolve(ctx context.Context, s *shard, f *flight, code string) (
 			missing = false
 		}
 	}()
-	if c.remote != nil {
+	if c.remote != nil && !c.unsent.has(code) { // else it is the old link that Redis may have
 		var l link.Link
 		var found bool
 		if l, found, missing = c.remote.get(ctx, code); found {

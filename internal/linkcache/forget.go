@@ -16,8 +16,8 @@ import (
 // Forget makes every replica ask the store again for a code. Call it after the store has made, changed or deleted the
 // link; made too, because "not found" is cached. It does not heed ctx's end: the change has happened.
 //
-// Redis being away is no error. The announcement is then kept, at most 10,000 codes, and Run sends it when Redis is
-// back; until then other replicas may serve the old link from Redis, for as long as its TTL there when this process
+// Redis being away, or taking no changes, is no error. The announcement is then kept, at most 10,000 codes, and Run sends it
+// when Redis is back; until then this process does not ask Redis for the code, and other replicas may serve the old link from Redis, for as long as its TTL there when this process
 // ends before that. The error says that it could not even be kept.
 //
 // A look-up that is under way and may have read the old link is handled so: in this process and in those that hear the
@@ -30,12 +30,10 @@ func (c *Cache) Forget(ctx context.Context, code string) error {
 		return nil
 	}
 	err := c.remote.forget(context.WithoutCancel(ctx), code)
+	kept := err == nil || c.unsent.add(code)
 	// A look-up that began since the first drop may have read the old value from Redis.
 	c.drop(code)
-	if err == nil {
-		return nil
-	}
-	if !c.unsent.add(code) {
+	if !kept {
 		c.metrics.forgetsLost.Inc()
 		return fmt.Errorf("announce a changed link: %w", err)
 	}
@@ -185,6 +183,13 @@ func (u unsent) add(code string) bool {
 	default:
 	}
 	return true
+}
+
+func (u unsent) has(code string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.codes[code]
+	return ok
 }
 
 func (u unsent) first() (string, bool) {

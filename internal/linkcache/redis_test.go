@@ -2,6 +2,7 @@ package linkcache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -295,6 +296,39 @@ func TestRun(t *testing.T) {
 		}
 	})
 
+	t.Run("OK a Redis that takes no changes is not asked for what has changed", func(t *testing.T) {
+		server := miniredis.RunT(t)
+		cfg := own(t)
+		cfg.TTL = time.Millisecond
+		s := newSource(testLink(1, "changing", "https://example.org/old"))
+		rdb := mustOpen(t, linkcache.RedisConfig{Addrs: []string{server.Addr()}})
+		full := &noChanges{}
+		rdb.AddHook(full)
+		registry := prometheus.NewRegistry()
+		c := newCache(t, cfg, s, rdb, linkcache.WithRegisterer(registry))
+		mustLookup(t, c, "changing")
+		key := cfg.KeyPrefix + "link:changing"
+		eventually(t, "the link is in Redis", func() bool { return server.Exists(key) })
+		run(t, c, registry)
+
+		full.now.Store(true)
+		s.put(testLink(1, "changing", "https://example.org/new"))
+		if err := c.Forget(t.Context(), "changing"); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			if l := mustLookup(t, c, "changing"); l.URL != "https://example.org/new" {
+				t.Fatalf("got %s", l.URL)
+			}
+			time.Sleep(2 * cfg.TTL)
+		}
+		full.now.Store(false)
+		eventually(t, "the old link has gone from Redis", func() bool {
+			v, _ := server.Get(key)
+			return !strings.Contains(v, "old") && gauge(t, registry, "linktrail_link_forgets_unsent") == 0
+		})
+	})
+
 	t.Run("OK a connection that has gone silent is given up", func(t *testing.T) {
 		// The proxy stops passing anything on, as a network does that swallows packets.
 		server := miniredis.RunT(t)
@@ -316,6 +350,26 @@ func TestRun(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// noChanges is a Redis whose memory is full: it answers, and takes nothing.
+type noChanges struct{ now atomic.Bool }
+
+func (n *noChanges) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (n *noChanges) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if n.now.Load() && cmd.Name() == "set" {
+			err := errors.New("OOM command not allowed when used memory > 'maxmemory'.")
+			cmd.SetErr(err)
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (n *noChanges) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // proxy passes bytes on until it is told to swallow them.
