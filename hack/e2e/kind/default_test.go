@@ -63,8 +63,8 @@ func defaultObject(t *testing.T, r *release) {
 			})
 		}
 		values, before := slices.Clone(r.values), r.kubectl(t, ratio...)
-		r.upgrade(t, "telemetry.sampler=0.5")
-		becomes("0.5")
+		r.upgrade(t, "telemetry.sampler=0")
+		becomes("0")
 		r.values = values
 		r.upgrade(t)
 		becomes(before)
