@@ -110,6 +110,8 @@ func (a *authority) MustServerTLS(t *testing.T, mutual bool) *tls.Config {
 type otlpCollector struct {
 	otlp.UnimplementedTraceServiceServer
 
+	partial *otlp.ExportTracePartialSuccess // of each answer
+
 	mu      sync.Mutex
 	ids     map[string]int // how often each span came
 	spans   []string
@@ -121,7 +123,7 @@ type otlpCollector struct {
 func (c *otlpCollector) Export(ctx context.Context, req *otlp.ExportTraceServiceRequest) (*otlp.ExportTraceServiceResponse, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	c.keep(req, strings.Join(md.Get("token"), ","), "")
-	return &otlp.ExportTraceServiceResponse{}, nil
+	return &otlp.ExportTraceServiceResponse{PartialSuccess: c.partial}, nil
 }
 
 func (c *otlpCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -133,6 +135,12 @@ func (c *otlpCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.keep(&req, r.Header.Get("token"), r.URL.Path)
 	w.Header().Set("Content-Type", "application/x-protobuf")
+	if c.partial != nil {
+		answer, err := proto.Marshal(&otlp.ExportTraceServiceResponse{PartialSuccess: c.partial})
+		if err == nil {
+			_, _ = w.Write(answer)
+		}
+	}
 }
 
 func (c *otlpCollector) keep(req *otlp.ExportTraceServiceRequest, token, path string) {
@@ -256,6 +264,44 @@ func TestOTLPOverTLS(t *testing.T) {
 				p, _ := exportOne(t, cfg, 500*time.Millisecond)
 				if len(c.spans) != 0 || dropped(p) != 1 {
 					t.Errorf("got spans %q and %d counted as dropped, want none and 1", c.spans, dropped(p))
+				}
+			})
+		}
+	}
+}
+
+// TestPartialSuccess has a collector take a batch, but for some spans or with a warning.
+func TestPartialSuccess(t *testing.T) {
+	for _, batcher := range []string{BatcherOTLPGRPC, BatcherOTLPHTTP} {
+		for name, tt := range map[string]struct {
+			partial           *otlp.ExportTracePartialSuccess
+			exported, dropped float64
+		}{
+			"OK a warning":         {&otlp.ExportTracePartialSuccess{ErrorMessage: "this will be\nrefused one day"}, 10, 0},
+			"Err some":             {&otlp.ExportTracePartialSuccess{RejectedSpans: 3, ErrorMessage: "too old"}, 7, 3},
+			"Err without a reason": {&otlp.ExportTracePartialSuccess{RejectedSpans: 10}, 0, 10},
+		} {
+			t.Run(batcher+"/"+name, func(t *testing.T) {
+				c := &otlpCollector{partial: tt.partial}
+				serve := c.MustServeHTTP
+				if batcher == BatcherOTLPGRPC {
+					serve = c.MustServeGRPC
+				}
+				p, err := newProvider(Config{Name: "url-api", Batcher: batcher, Endpoint: serve(t, nil), Sampler: 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 10 {
+					end(p, "GET /{code}")
+				}
+				// As in a swap, when another pipeline would be given what this one could not deliver.
+				p.processor.current.Load().export.retired.Store(true)
+				if err := p.Shutdown(within(t, 10*time.Second)); err != nil {
+					t.Error(err)
+				}
+				got := MustGather(t, p)
+				if e, d := got["linktrail_telemetry_spans_exported_total"], float64(dropped(p)); e != tt.exported || d != tt.dropped || c.count() != 10 || len(c.spans) != 10 {
+					t.Errorf("%v exported, %v dropped, %d sent; want %v, %v, 10", e, d, len(c.spans), tt.exported, tt.dropped)
 				}
 			})
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/linktrail/linktrail/internal/telemetry/otlp"
@@ -207,7 +208,8 @@ func newCountingExporter(inner sdktrace.SpanExporter, counts *counts, leftover f
 }
 
 // ExportSpans exports a batch. Once abandoned it passes the batch on to leftover
-// instead, and once retired a batch that failed.
+// instead, and once retired a batch that failed; not one that the collector has
+// answered, and has rejected a part of.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	defer e.pending.Add(-int64(len(spans)))
 	ctx, cancel := context.WithCancel(ctx)
@@ -218,10 +220,21 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	if err == nil {
 		err = e.inner.ExportSpans(ctx, spans)
 	}
+	var rejected *otlp.Rejected
 	switch {
 	case err == nil:
 		e.counts.exported.Add(uint64(len(spans)))
 		return nil
+	case errors.As(err, &rejected):
+		n := min(uint64(rejected.Spans), uint64(len(spans)))
+		e.counts.exported.Add(uint64(len(spans)) - n)
+		if n == 0 {
+			otel.Handle(err)
+			return nil
+		}
+		e.counts.failures.Add(1)
+		e.counts.dropped[dropExportFailed].Add(n)
+		return err
 	case e.abandoned.Err() != nil || e.retired.Load():
 		for _, span := range spans {
 			e.leftover(span)

@@ -6,7 +6,9 @@ package otlp
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
@@ -35,8 +37,34 @@ func New(ctx context.Context, client otlptrace.Client) (*Exporter, error) {
 	return &Exporter{client: client}, nil
 }
 
-// ExportSpans sends spans of one provider and returns when the collector has taken them, or an error when it has not,
-// after the client's retries.
+// Rejected is the error of a batch that the collector has answered, and that must not be sent again: it has taken all but some
+// spans, which it will never take (OTLP specification, "Partial Success"). Without such spans it is a warning.
+type Rejected struct {
+	Spans   int
+	Message string
+}
+
+func (r *Rejected) Error() string {
+	if r.Spans == 0 {
+		return "the collector warns: " + r.Message
+	}
+	return fmt.Sprintf("the collector has rejected %d spans of a batch: %s", r.Spans, r.Message)
+}
+
+// partialSuccess is the text of an error whose type OpenTelemetry's clients keep to themselves.
+var partialSuccess = regexp.MustCompile(`(?s)^OTLP partial success: (.*) \((\d+) spans rejected\)$`)
+
+func asRejected(err error) (*Rejected, bool) {
+	found := partialSuccess.FindStringSubmatch(err.Error())
+	if found == nil {
+		return nil, false
+	}
+	n, err := strconv.Atoi(found[2])
+	return &Rejected{Spans: n, Message: found[1]}, err == nil
+}
+
+// ExportSpans sends spans of one provider and returns when the collector has taken them; a *Rejected when it has taken but a
+// part, or another error when none, after the client's retries.
 func (e *Exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if len(spans) == 0 {
 		return nil
@@ -60,6 +88,9 @@ func (e *Exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 		e.buffer = nil
 	}
 	if err != nil {
+		if rejected, ok := asRejected(err); ok {
+			return rejected
+		}
 		return fmt.Errorf("traces export: %w", err)
 	}
 	return nil
