@@ -179,9 +179,6 @@ func (c *conn) readAhead(fd uintptr) bool {
 		if n > 0 && n < len(a.bytes) && c.door.overload.share.Load() != 0 {
 			answered, failed := c.turnAway(int(fd), a.bytes[:n], a.shed[:])
 			if answered && failed == nil {
-				failed = c.idle()
-			}
-			if answered && failed == nil {
 				if c.stayed {
 					c.door.aheads.Put(a)
 					return false // all was read, and what comes wakes this

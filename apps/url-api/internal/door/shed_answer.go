@@ -161,7 +161,10 @@ func (c *conn) turnAway(fd int, in, room []byte) (answered bool, err error) {
 	if err == nil && n < len(room) {
 		err = fmt.Errorf("%d of %d bytes written", n, len(room))
 	}
-	return true, err
+	if err != nil {
+		return true, err
+	}
+	return true, c.idle()
 }
 
 // plain reports whether bytes are exactly one GET of a code over HTTP/1.1, without a body or anything that bears on the

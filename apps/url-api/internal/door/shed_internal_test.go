@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -131,8 +130,23 @@ type flooded struct {
 	*Door
 	t      *testing.T
 	addr   string
+	ln     *keeper
 	clicks clickCounter
 	spans  *tracetest.SpanRecorder
+}
+
+// keeper is a listener that keeps the connection which it has accepted last.
+type keeper struct {
+	net.Listener
+	last atomic.Pointer[net.TCPConn]
+}
+
+func (k *keeper) Accept() (net.Conn, error) {
+	c, err := k.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		k.last.Store(tcp)
+	}
+	return c, err
 }
 
 func openFlooded(t *testing.T, share float64) *flooded {
@@ -158,9 +172,9 @@ func openFloodedWith(t *testing.T, share float64, config Config) *flooded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.addr = ln.Addr().String()
+	f.addr, f.ln = ln.Addr().String(), &keeper{Listener: ln}
 	served := make(chan error, 1)
-	go func() { served <- f.Serve(ln) }()
+	go func() { served <- f.Serve(f.ln) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
@@ -339,33 +353,6 @@ func TestShedAnswer(t *testing.T) {
 			t.Errorf("%q, %v", text, err)
 		}
 	})
-}
-
-// TestShedPiecemeal has a request arrive up to the last byte but one of what its buffer holds. What comes then is a part of
-// its header, and no request, though it looks like one.
-func TestShedPiecemeal(t *testing.T) {
-	f := openFlooded(t, 1)
-	conn := f.dial()
-	head := "GET /abcdefg HTTP/1.1\r\nX: "
-	head += strings.Repeat("a", f.config.MaxHeaderBytes-1-len(head))
-	for piece := range slices.Chunk([]byte(head), 4000) {
-		if _, err := conn.Write(piece); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	time.Sleep(100 * time.Millisecond) // it has read this, or the rest comes with it, which is well too
-	if _, err := io.WriteString(conn, plainGet); err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewReader(conn)
-	res := f.read(in, http.MethodGet)
-	if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge || !res.Close {
-		t.Errorf("%s, Connection: close is %v; want 431 and the end", res.Status, res.Close)
-	}
-	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
-		t.Errorf("a second answer to one request: %q %v", rest, err)
-	}
 }
 
 // TestShedStays has a connection turned away again and again, for longer than one request may take to arrive.
