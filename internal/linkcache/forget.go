@@ -17,8 +17,8 @@ import (
 // link; made too, because "not found" is cached. It does not heed ctx's end: the change has happened.
 //
 // Redis being away, or taking no changes, is no error. The announcement is then kept, at most 10,000 codes, and Run sends it
-// when Redis is back; until then this process does not ask Redis for the code, and other replicas may serve the old link from Redis, for as long as its TTL there when this process
-// ends before that. The error says that it could not even be kept.
+// when Redis is back. Until then this process does not ask Redis for the code; other replicas may serve the old link from
+// Redis, for as long as its TTL there when this process ends before that. The error says that it could not even be kept.
 //
 // A look-up that is under way and may have read the old link is handled so: in this process and in those that hear the
 // message its answer goes to those who wait for it and is not cached; and in Redis a tombstone stands under the code for
